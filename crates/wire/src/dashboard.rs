@@ -1,0 +1,187 @@
+//! What the dashboard is shown: whole snapshots over `GET /api/dashboard` (a WebSocket), and preview pictures.
+//!
+//! The first message from the page is `{ "token": "<owner token>" }`. The server then sends [`DashboardMessage`]s
+//! as JSON text, and binary messages: one preview each, `[peer id: 16 bytes][JPEG]`.
+
+use crate::ids::*;
+use crate::name::{DisplayName, RoomId, SlotId};
+use crate::rest::RoomStatus;
+use crate::sfu::{PeerState, Role};
+use crate::stats::Quality;
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[ts(export)]
+pub enum DashboardMessage {
+    Snapshot(Box<Snapshot>),
+    /// Audio levels, about ten a second.
+    Levels { levels: Vec<Level> },
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[ts(export)]
+pub struct DashboardHello {
+    pub token: String,
+}
+
+/// Everything the dashboard draws. Whole, never a delta.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Snapshot {
+    pub version: String,
+    pub slot_count: u8,
+    pub rooms: Vec<RoomView>,
+    pub obs: ObsView,
+    pub media_worker: OutputStatus,
+    pub lan: LanView,
+    /// Plain sentences for the streamer, newest last.
+    pub notes: Vec<Note>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct RoomView {
+    pub id: RoomId,
+    pub title: String,
+    pub status: RoomStatus,
+    pub guests: Vec<GuestView>,
+    pub invites: Vec<InviteSummary>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct GuestView {
+    pub peer_id: PeerId,
+    pub display_name: DisplayName,
+    pub role: Role,
+    pub state: PeerState,
+    pub slot: Option<SlotId>,
+    /// False while the socket is away within its grace time.
+    pub connected: bool,
+    pub hand_raised: bool,
+    pub camera: TrackView,
+    pub microphone: TrackView,
+    pub quality: Quality,
+    /// Picture minus sound, in milliseconds, as handed to OBS; absent until measured.
+    pub av_offset_ms: Option<f64>,
+    /// Set when something about this guest needs the streamer: plain words and what to do.
+    pub trouble: Option<String>,
+}
+
+/// One of a guest's tracks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum TrackView {
+    #[default]
+    Off,
+    On,
+    MutedByGuest,
+    MutedByHost,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct InviteSummary {
+    pub id: InviteId,
+    pub role: Role,
+    pub display_name: Option<DisplayName>,
+    /// RFC 3339 in UTC.
+    pub created_at: String,
+    pub expires_at: String,
+    pub max_uses: u32,
+    pub uses: u32,
+    pub state: InviteState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum InviteState {
+    Open,
+    UsedUp,
+    Expired,
+    Revoked,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ObsView {
+    pub installed: bool,
+    pub running: bool,
+    pub plugin: PluginState,
+    /// How many OBS sources show a slot right now.
+    pub sources: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum PluginState {
+    #[default]
+    Missing,
+    Installed,
+    /// Another version than this app's; installing again mends it.
+    Outdated,
+}
+
+/// How an output, or the media worker behind them, is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, TS)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+#[ts(export)]
+pub enum OutputStatus {
+    #[default]
+    Off,
+    Starting,
+    Running,
+    /// It stopped and is being started again.
+    Restarting { reason: String },
+    Failed { reason: String },
+}
+
+/// Whether guests on the local network can reach the pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct LanView {
+    pub on: bool,
+    /// Where guests reach this machine, e.g. `https://192.0.2.7:3443`.
+    pub addresses: Vec<String>,
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Note {
+    /// RFC 3339 in UTC.
+    pub at: String,
+    pub text: String,
+    pub severity: Severity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "lowercase")]
+#[ts(export)]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+}
+
+/// A guest's sound, in dBFS (0 is full scale, −127 silence).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Level {
+    pub peer_id: PeerId,
+    pub rms_dbfs: f32,
+    pub peak_dbfs: f32,
+}

@@ -1,0 +1,104 @@
+//! The engine's link to the media worker process.
+//!
+//! Two descriptors are handed to the child at start, named in its environment:
+//!
+//! * `GREENROOM_LINK`: a `SOCK_SEQPACKET` socket pair. Engine to worker: one JSON [`ToWorker`] per message.
+//!   Worker to engine: first byte [`TAG_EVENT`] then one JSON [`FromWorker`], or [`TAG_PREVIEW`] then
+//!   `[peer id: 16 bytes][JPEG]`. At most [`MAX_MESSAGE`] bytes.
+//! * `GREENROOM_MEDIA`: the read end of a pipe of media records, written by the forwarding thread without
+//!   ever blocking: when it is full the record is dropped and counted. A record is written by one `write`
+//!   of at most `PIPE_BUF` (4,096) bytes, so records never mix (POSIX `write`, pipes):
+//!
+//! ```text
+//!   0  u16  length of the whole record, little-endian
+//!   2  u8   kind: RECORD_RTP, RECORD_SENDER_REPORT
+//!   3  u8   0
+//!   4  u32  feed, little-endian
+//!   8  u64  arrival, CLOCK_MONOTONIC nanoseconds, little-endian
+//!  16  …    RTP packet; or NTP time u64 LE (32.32 fixed point) and RTP timestamp u32 LE
+//! ```
+//!
+//! End of file on either is the end of the engine: the worker exits.
+
+use crate::ids::PeerId;
+use crate::name::{DisplayName, SlotId};
+use crate::ortc::MediaKind;
+use serde::{Deserialize, Serialize};
+
+pub const LINK_ENV: &str = "GREENROOM_LINK";
+pub const MEDIA_ENV: &str = "GREENROOM_MEDIA";
+pub const TAG_EVENT: u8 = 0;
+pub const TAG_PREVIEW: u8 = 1;
+pub const RECORD_RTP: u8 = 0;
+pub const RECORD_SENDER_REPORT: u8 = 1;
+pub const RECORD_HEADER: usize = 16;
+pub const MAX_RECORD: usize = 4096;
+pub const MAX_MESSAGE: usize = 128 * 1024;
+
+/// One producer's stream as the worker sees it. Chosen by the engine, never reused within a worker's life.
+pub type FeedId = u32;
+
+/// Codecs the worker decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    Opus,
+    Vp8,
+    Vp9,
+    H264,
+}
+
+/// What the engine asks of the worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToWorker {
+    /// First message. Where OBS plugins connect, and how many slots there are.
+    Start { socket_path: String, slot_count: u8 },
+    /// A guest's track begins. A peer has at most one feed of a kind at a time; a second replaces the first.
+    /// `orientation_id`: the header extension id of `urn:3gpp:video-orientation`, if negotiated.
+    AddFeed { feed: FeedId, peer: PeerId, kind: MediaKind, codec: Codec, clock_rate: u32, channels: u8, payload_type: u8, orientation_id: Option<u8> },
+    RemoveFeed { feed: FeedId },
+    /// Paused tracks send nothing: the slot shows its away picture (video) or silence (audio).
+    PauseFeed { feed: FeedId, paused: bool },
+    /// Who is in the slot. `None`: nobody.
+    BindSlot { slot: SlotId, occupant: Option<Occupant> },
+    /// Whether anybody looks at previews.
+    Previews { on: bool },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Occupant {
+    pub peer: PeerId,
+    pub name: DisplayName,
+}
+
+/// What the worker tells the engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromWorker {
+    /// The socket is open and slots are being served.
+    Ready,
+    /// Decoding of this feed waits for a picture that stands alone.
+    KeyFrameNeeded { feed: FeedId },
+    /// About ten a second for every peer with sound.
+    Levels { levels: Vec<crate::dashboard::Level> },
+    /// Once a second.
+    Report { feeds: Vec<FeedReport>, readers: u32 },
+    /// The feed cannot be decoded here; the reason is for the streamer.
+    FeedFailed { feed: FeedId, reason: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeedReport {
+    pub feed: FeedId,
+    /// Pictures or 10 ms of sound handed on in the last second.
+    pub delivered: u32,
+    pub width: u32,
+    pub height: u32,
+    /// Pictures held back because a reference was missing; samples concealed.
+    pub concealed: u64,
+    pub buffer_ms: f64,
+    /// Audio feeds: picture minus sound at hand-over, milliseconds.
+    pub av_offset_ms: Option<f64>,
+}

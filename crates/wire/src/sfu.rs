@@ -1,0 +1,339 @@
+//! Socket.IO on the root namespace: requests with acks, and notices.
+
+use crate::ids::*;
+use crate::name::{DisplayName, RoomId, SlotId};
+use crate::ortc::*;
+use crate::stats::{Quality, StatsReport};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use ts_rs::TS;
+
+/// What a peer may do. Ordered from most to least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum Role {
+    /// The streamer: everything.
+    Host,
+    /// Sends and receives, waits until admitted.
+    Guest,
+    /// Receives only.
+    Viewer,
+}
+
+/// Where a peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "lowercase")]
+#[ts(export)]
+pub enum PeerState {
+    Live,
+    /// In the green room.
+    Waiting,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct JoinRoom {
+    pub room_id: RoomId,
+    pub token: Option<String>,
+    pub display_name: Option<DisplayName>,
+    pub role: Option<Role>,
+    pub resume_token: Option<String>,
+}
+
+/// The answer to `join-room`, also emitted as `room-joined`.
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct Joined {
+    pub peer_id: PeerId,
+    pub room_id: RoomId,
+    pub role: Role,
+    pub state: PeerState,
+    pub display_name: DisplayName,
+    /// The room's title, for the guest page.
+    pub title: String,
+    pub router_rtp_capabilities: RtpCapabilities,
+    pub peers: Vec<PeerInfo>,
+    pub producers: Vec<ProducerInfo>,
+    pub data_producers: Vec<DataProducerInfo>,
+    pub ice_servers: Vec<IceServer>,
+    pub resume_token: String,
+    /// True when `resumeToken` took a running session over: transports and producers still stand.
+    pub resumed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct PeerInfo {
+    pub peer_id: PeerId,
+    pub display_name: DisplayName,
+    pub role: Role,
+    pub hand_raised: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ProducerInfo {
+    pub producer_id: ProducerId,
+    pub peer_id: PeerId,
+    pub kind: MediaKind,
+    pub paused: bool,
+    #[ts(type = "Record<string, unknown>")]
+    pub app_data: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataProducerInfo {
+    pub data_producer_id: DataProducerId,
+    pub peer_id: PeerId,
+    pub label: String,
+    pub protocol: String,
+}
+
+/// Everything a joined peer may ask for. One variant per event; the event's name is the variant's in kebab-case.
+#[derive(Clone, Debug)]
+pub enum PeerRequest {
+    GetRouterRtpCapabilities,
+    CreateWebrtcTransport(CreateTransport),
+    ConnectTransport(ConnectTransport),
+    AddIceCandidate(AddIceCandidate),
+    RestartIce(TransportRef),
+    Produce(Produce),
+    Consume(Consume),
+    ResumeConsumer(ConsumerRef),
+    PauseConsumer(ConsumerRef),
+    CloseConsumer(ConsumerRef),
+    PauseProducer(ProducerRef),
+    ResumeProducer(ProducerRef),
+    CloseProducer(ProducerRef),
+    SetPreferredLayers(SetPreferredLayers),
+    RequestKeyFrame(ConsumerRef),
+    GetStats(GetStats),
+    Chat(Chat),
+    RaiseHand(RaiseHand),
+    SetDisplayName(SetDisplayName),
+    LeaveRoom,
+}
+
+/// The ack of a [`PeerRequest`]; each variant serialises as the bare payload the protocol documents.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum PeerReply {
+    Capabilities(RtpCapabilities),
+    Transport(Box<TransportOptions>),
+    Connected { connected: bool },
+    #[serde(rename_all = "camelCase")]
+    IceRestarted { ice_parameters: IceParameters },
+    Produced { id: ProducerId },
+    Consumer(Box<ConsumerReply>),
+    Stats(Box<StatsReport>),
+    Done {},
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase", default)]
+#[ts(export, optional_fields)]
+#[derive(Default)]
+pub struct CreateTransport {
+    pub direction: Option<Direction>,
+    /// Older dashboards say this instead of `direction: "send"`.
+    pub producing: Option<bool>,
+    /// Older dashboards say this instead of `direction: "recv"`.
+    pub consuming: Option<bool>,
+    pub force_tcp: Option<bool>,
+    #[ts(type = "Record<string, unknown>")]
+    pub sctp_capabilities: Option<Map<String, Value>>,
+}
+
+impl CreateTransport {
+    /// The direction asked for in either dialect; `None` when neither was said.
+    pub fn direction(&self) -> Option<Direction> {
+        self.direction
+            .or_else(|| self.producing.unwrap_or(false).then_some(Direction::Send))
+            .or_else(|| self.consuming.unwrap_or(false).then_some(Direction::Recv))
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ConnectTransport {
+    pub transport_id: TransportId,
+    pub dtls_parameters: DtlsParameters,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct AddIceCandidate {
+    pub transport_id: TransportId,
+    pub candidate: RemoteCandidate,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct TransportRef {
+    pub transport_id: TransportId,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct Produce {
+    pub transport_id: TransportId,
+    pub kind: MediaKind,
+    pub rtp_parameters: RtpParameters,
+    #[serde(default)]
+    #[ts(type = "Record<string, unknown>")]
+    pub app_data: Map<String, Value>,
+    pub paused: Option<bool>,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct Consume {
+    pub producer_id: ProducerId,
+    pub rtp_capabilities: RtpCapabilities,
+    /// Default: the peer's receiving transport.
+    pub transport_id: Option<TransportId>,
+    /// Default: true.
+    pub paused: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ConsumerReply {
+    #[serde(flatten)]
+    pub options: ConsumerOptions,
+    pub peer_id: PeerId,
+    #[ts(type = "Record<string, unknown>")]
+    pub app_data: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ConsumerRef {
+    pub consumer_id: ConsumerId,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct ProducerRef {
+    pub producer_id: ProducerId,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct SetPreferredLayers {
+    pub consumer_id: ConsumerId,
+    pub spatial_layer: u8,
+    pub temporal_layer: Option<u8>,
+}
+
+/// At most one of the three; none means the whole peer.
+#[derive(Clone, Debug, Default, Deserialize, TS)]
+#[serde(rename_all = "camelCase", default)]
+#[ts(export, optional_fields)]
+pub struct GetStats {
+    pub transport_id: Option<TransportId>,
+    pub producer_id: Option<ProducerId>,
+    pub consumer_id: Option<ConsumerId>,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Chat {
+    /// 1 to 2,000 characters; control characters other than line feed are refused.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[ts(export)]
+pub struct RaiseHand {
+    pub raised: bool,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct SetDisplayName {
+    pub display_name: DisplayName,
+}
+
+/// What the server tells a peer unasked. The event's name is the variant's in kebab-case ([`Notice::event`]).
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(tag = "event", content = "data", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[ts(export)]
+pub enum Notice {
+    RoomJoined(Box<Joined>),
+    PeerJoined(PeerInfo),
+    PeerLeft { peer_id: PeerId, reason: String },
+    PeerRenamed { peer_id: PeerId, display_name: DisplayName },
+    NewProducer { producer_id: ProducerId, peer_id: PeerId, kind: MediaKind, #[ts(type = "Record<string, unknown>")] app_data: Map<String, Value> },
+    ProducerClosed { producer_id: ProducerId, peer_id: PeerId },
+    ProducerPaused { producer_id: ProducerId, peer_id: PeerId },
+    ProducerResumed { producer_id: ProducerId, peer_id: PeerId },
+    ConsumerClosed { consumer_id: ConsumerId, producer_id: ProducerId, reason: String },
+    ConsumerPaused { consumer_id: ConsumerId },
+    ConsumerResumed { consumer_id: ConsumerId },
+    ConsumerLayersChanged { consumer_id: ConsumerId, spatial_layer: Option<u8>, temporal_layer: Option<u8> },
+    ActiveSpeaker { peer_id: Option<PeerId>, volume: i8 },
+    Quality(Quality),
+    /// The host let the peer in; what a waiting peer was not told comes with it.
+    Admitted { slot: Option<SlotId>, peers: Vec<PeerInfo>, producers: Vec<ProducerInfo> },
+    SlotChanged { slot: Option<SlotId> },
+    /// The host silenced (or gave back) this peer's microphone or camera.
+    MutedByHost { kind: MediaKind, muted: bool },
+    Tally { state: Tally },
+    Chat { peer_id: PeerId, display_name: DisplayName, text: String, #[ts(type = "number")] at: u64 },
+    HandRaised { peer_id: PeerId, raised: bool },
+    Kicked { reason: String },
+    RoomClosed { reason: String },
+    ServerClosing { #[ts(type = "number")] resume_in_ms: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum Tally {
+    Program,
+    Preview,
+    Off,
+}
+
+impl Notice {
+    /// The Socket.IO event's name and its payload.
+    pub fn into_event(self) -> (String, Value) {
+        let Ok(Value::Object(mut tagged)) = serde_json::to_value(self) else {
+            unreachable!("a notice serialises as an object")
+        };
+        let name = tagged.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
+        (name, tagged.remove("data").unwrap_or(Value::Null))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_becomes_its_documented_event() {
+        let (name, data) = Notice::Tally { state: Tally::Program }.into_event();
+        assert_eq!((name.as_str(), data["state"].as_str()), ("tally", Some("program")));
+        let (name, data) = Notice::ServerClosing { resume_in_ms: 5 }.into_event();
+        assert_eq!((name.as_str(), data["resumeInMs"].as_u64()), ("server-closing", Some(5)));
+    }
+}
