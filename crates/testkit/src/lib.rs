@@ -1,1 +1,2 @@
-//! placeholder
+//! Development only: what tests of several crates share, and tests of the workspace's shape.
+#![forbid(unsafe_code)]
