@@ -1,1 +1,23 @@
-//! placeholder
+//! RTP and RTCP as plain values: bytes in, decisions out, with time handed in as nanoseconds.
+//!
+//! Nothing here reads a clock, opens a socket, spawns or waits; a test lives through hours in milliseconds.
+//! Every parser takes hostile bytes: it answers with a small error or stops early, and never panics.
+//!
+//! * [`packet`], [`ext`], [`rtcp`], [`sequence`]: bytes on the wire; allocation-free to read.
+//! * [`codec`]: what a forwarder and a depacketiser need to know of VP8, VP9, H.264 and Opus payloads.
+//! * [`jitter`], [`audio_jitter`]: order out of the network's disorder, for pictures and for sound.
+//! * [`frame`]: whole pictures, each marked with whether everything it refers to was delivered.
+//! * [`clock`]: one timeline for all the streams of one guest.
+//!
+//! Times named `_ns` are nanoseconds of the host's monotonic clock, in any epoch the caller likes.
+
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod ext;
+pub mod packet;
+pub mod rtcp;
+pub mod sequence;
+
+#[cfg(test)]
+mod prng;
