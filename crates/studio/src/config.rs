@@ -1,0 +1,282 @@
+//! Settings in two stages: [`RawConfig`] (what file, environment and flags said) becomes [`Config`] (validated, typed, complete).
+//!
+//! `config.example.toml` at the top of the repository documents every key; a test holds it equal to [`Config::default`].
+
+use serde::Deserialize;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+use wire::SlotId;
+use wire::ortc::IceServer;
+
+/// Everything the engine was told, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the dashboard, the REST API and guests on this machine connect. Loopback only.
+    pub control_listen: SocketAddr,
+    /// Where guests on the local network connect, over HTTPS, once LAN access is on.
+    pub lan_listen: SocketAddr,
+    /// UDP ports to try for media, in order.
+    pub media_ports: Vec<u16>,
+    /// Addresses offered to clients; empty means all of this machine's.
+    pub announced: Vec<IpAddr>,
+    pub ice_servers: Vec<IceServer>,
+    /// Origins of other dashboards that may connect, e.g. `https://dashboard.example.com`.
+    pub allowed_origins: Vec<String>,
+    pub max_incoming_bitrate: u64,
+    pub max_peers_per_room: usize,
+    pub grace: Duration,
+    pub slot_count: u8,
+    pub data_dir: PathBuf,
+    pub obs: ObsConfig,
+}
+
+/// Where the parts around OBS are found; `None` means the usual place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObsConfig {
+    pub media_worker: Option<PathBuf>,
+    pub plugin: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
+}
+
+/// What a file may say. Unknown keys are errors: a misspelt setting must not be silently without effect.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    pub listen: RawListen,
+    pub media: RawMedia,
+    pub rooms: RawRooms,
+    pub storage: RawStorage,
+    pub obs: RawObs,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawListen {
+    pub control: Option<String>,
+    pub lan: Option<String>,
+    pub allowed_origins: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawMedia {
+    pub port: Option<u16>,
+    pub fallback_ports: Option<u16>,
+    pub announced: Option<Vec<String>>,
+    pub max_incoming_bitrate: Option<u64>,
+    pub ice_servers: Option<Vec<RawIceServer>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIceServer {
+    pub urls: Vec<String>,
+    pub username: Option<String>,
+    pub credential: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRooms {
+    pub max_peers: Option<usize>,
+    pub grace_secs: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawStorage {
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawObs {
+    pub slots: Option<u8>,
+    pub media_worker: Option<PathBuf>,
+    pub plugin: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
+}
+
+/// Why a configuration was refused: which key, and what it may be.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Syntax { path: PathBuf, source: toml::de::Error },
+    #[error("`{key}` is `{value}`, but must be {allowed}")]
+    Value { key: &'static str, value: String, allowed: &'static str },
+    #[error("cannot tell where to keep data: set `storage.data_dir`, or the environment's HOME")]
+    NoHome,
+}
+
+impl RawConfig {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.into(), source })
+    }
+}
+
+impl Config {
+    /// The defaults, for a data folder.
+    pub fn defaults_in(data_dir: PathBuf) -> Self {
+        Self {
+            control_listen: SocketAddr::from(([127, 0, 0, 1], 3002)),
+            lan_listen: SocketAddr::from(([0, 0, 0, 0], 3443)),
+            media_ports: ports(MEDIA_PORT, FALLBACK_PORTS),
+            announced: Vec::new(),
+            ice_servers: Vec::new(),
+            allowed_origins: Vec::new(),
+            max_incoming_bitrate: 4_000_000,
+            max_peers_per_room: 15,
+            grace: Duration::from_secs(30),
+            slot_count: 6,
+            data_dir,
+            obs: ObsConfig::default(),
+        }
+    }
+
+    /// Checks what was said and fills in the rest.
+    pub fn from_raw(raw: RawConfig) -> Result<Self, ConfigError> {
+        let data_dir = raw.storage.data_dir.or_else(default_data_dir).ok_or(ConfigError::NoHome)?;
+        let mut config = Self::defaults_in(data_dir);
+        if let Some(text) = raw.listen.control {
+            config.control_listen = control_address(&text)?;
+        }
+        if let Some(text) = raw.listen.lan {
+            config.lan_listen = address("listen.lan", &text)?;
+        }
+        for origin in raw.listen.allowed_origins.unwrap_or_default() {
+            config.allowed_origins.push(parse_origin(origin)?);
+        }
+        config.media_ports =
+            ports(raw.media.port.unwrap_or(MEDIA_PORT), raw.media.fallback_ports.unwrap_or(FALLBACK_PORTS));
+        for text in raw.media.announced.unwrap_or_default() {
+            let ip = text.parse().map_err(|_| value("media.announced", &text, "a list of IP addresses"))?;
+            config.announced.push(ip);
+        }
+        for server in raw.media.ice_servers.unwrap_or_default() {
+            config.ice_servers.push(ice_server(server)?);
+        }
+        if let Some(bitrate) = raw.media.max_incoming_bitrate {
+            let range = 100_000..=100_000_000;
+            config.max_incoming_bitrate =
+                within("media.max_incoming_bitrate", bitrate, range, "100000 to 100000000 (bit/s)")?;
+        }
+        if let Some(peers) = raw.rooms.max_peers {
+            config.max_peers_per_room = within("rooms.max_peers", peers, 1..=100, "1 to 100")?;
+        }
+        if let Some(secs) = raw.rooms.grace_secs {
+            config.grace = Duration::from_secs(within("rooms.grace_secs", secs, 0..=600, "0 to 600 (seconds)")?);
+        }
+        if let Some(slots) = raw.obs.slots {
+            config.slot_count = within("obs.slots", slots, 1..=SlotId::MAX, "1 to 16")?;
+        }
+        config.obs = ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };
+        Ok(config)
+    }
+}
+
+fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| value(key, text, "an address and a port, e.g. \"127.0.0.1:3002\""))
+}
+
+/// The control listener speaks plain HTTP and may do everything, so it never leaves the machine.
+pub(crate) fn control_address(text: &str) -> Result<SocketAddr, ConfigError> {
+    let at = address("listen.control", text)?;
+    if at.ip().is_loopback() {
+        return Ok(at);
+    }
+    Err(value("listen.control", text, "a loopback address (127.0.0.1 or [::1]): guests elsewhere use `listen.lan`"))
+}
+
+/// An origin is a scheme, a host and perhaps a port (RFC 6454 §6.2); `*` stands for any.
+fn parse_origin(text: String) -> Result<String, ConfigError> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let good = text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']));
+    if good {
+        Ok(text)
+    } else {
+        Err(value("listen.allowed_origins", &text, "a list of origins like \"https://dashboard.example.com\", or \"*\""))
+    }
+}
+
+fn ice_server(raw: RawIceServer) -> Result<IceServer, ConfigError> {
+    for url in &raw.urls {
+        if !["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(value("media.ice_servers.urls", url, "stun:, stuns:, turn: or turns: addresses"));
+        }
+    }
+    Ok(IceServer { urls: raw.urls, username: raw.username, credential: raw.credential })
+}
+
+/// The first port and those tried when it is taken. Port 0 lets the system choose.
+fn ports(first: u16, fallback: u16) -> Vec<u16> {
+    if first == 0 { vec![0] } else { (first..=first.saturating_add(fallback)).collect() }
+}
+
+fn within<T: PartialOrd + ToString>(
+    key: &'static str,
+    number: T,
+    range: std::ops::RangeInclusive<T>,
+    allowed: &'static str,
+) -> Result<T, ConfigError> {
+    if range.contains(&number) { Ok(number) } else { Err(value(key, &number.to_string(), allowed)) }
+}
+
+fn value(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
+    ConfigError::Value { key, value: value.to_owned(), allowed }
+}
+
+/// `$XDG_DATA_HOME/greenroom`, else `~/.local/share/greenroom` (XDG Base Directory Specification).
+fn default_data_dir() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share"))).map(|dir| dir.join("greenroom"))
+}
+
+/// The first of the ports that WebRTC servers commonly ask to have opened.
+const MEDIA_PORT: u16 = 10_000;
+/// Tried after it when another program has it: up to 10100.
+const FALLBACK_PORTS: u16 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let mut raw: RawConfig = toml::from_str(text).map_err(|e| e.to_string())?;
+        raw.storage.data_dir.get_or_insert_with(|| PathBuf::from("/data"));
+        Config::from_raw(raw).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_documented_example_is_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config.example.toml");
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(parse(&text).unwrap(), Config::defaults_in("/data".into()));
+        // Every key is there, also those whose default is "not set": uncommented, the file must parse too.
+        let all: String = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
+        let config = parse(&all).unwrap();
+        assert!(config.obs.plugin.is_some() && config.obs.media_worker.is_some() && config.obs.socket.is_some());
+        assert!(!config.ice_servers.is_empty() && !config.announced.is_empty());
+    }
+
+    #[test]
+    fn errors_name_the_key_and_what_it_may_be() {
+        for (text, expected) in [
+            ("[listen]\ncontrol = 'x'", "`listen.control` is `x`"),
+            ("[listen]\ncontrol = '0.0.0.0:3002'", "a loopback address"),
+            ("[listen]\nallowed_origins = ['dashboard']", "`listen.allowed_origins` is `dashboard`"),
+            ("[media]\nannounced = ['here']", "`media.announced` is `here`"),
+            ("[media]\nmax_incoming_bitrate = 5", "100000 to 100000000"),
+            ("[[media.ice_servers]]\nurls = ['http://x']", "stun:"),
+            ("[obs]\nslots = 0", "1 to 16"),
+            ("[rooms]\nmax_peer = 3", "unknown field `max_peer`"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}
