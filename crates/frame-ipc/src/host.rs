@@ -1,0 +1,311 @@
+//! The host's own thread: lets readers in, hears them out, throws out those that misbehave.
+
+use crate::message::{MAJOR, MAX_TO_HOST, MINOR, Refusal, Report, ToHost, ToReader};
+use crate::slot::{Slot, SlotWriter};
+use crate::socket::{self, Received, Sent, Wake, check_peer, receive, send};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::net::{SocketFlags, accept_with};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The socket and the slots behind it. Dropping it ends every connection and removes the socket.
+pub struct Host {
+    path: PathBuf,
+    inode: u64,
+    slots: Vec<Arc<Slot>>,
+    /// Each until it is taken.
+    writers: Mutex<Vec<Option<SlotWriter>>>,
+    stop: Arc<AtomicBool>,
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Who reads one slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotReaders {
+    pub slot: u8,
+    pub readers: u32,
+    /// How many of them have the picture on screen.
+    pub shown: u32,
+    /// The last report of each reader.
+    pub reports: Vec<Report>,
+}
+
+impl Host {
+    /// Serves slots 1 to `slots` at `path`. A socket left by a host that died is replaced; a living one's is an
+    /// `AddrInUse`.
+    pub fn bind(path: &Path, slots: u8) -> io::Result<Self> {
+        let listener = socket::listen(path)?;
+        let inode = socket::inode(path)?;
+        let wake = Arc::new(Wake::new()?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> =
+            (1..=slots).map(|n| SlotWriter::new(n, wake.clone())).collect::<Result<_, _>>()?;
+        let slots: Vec<_> = writers.iter().map(SlotWriter::slot).collect();
+        let door = Door {
+            listener,
+            slots: slots.clone(),
+            stop: stop.clone(),
+            wake: wake.clone(),
+            clients: Vec::new(),
+            next_id: 0,
+            shut_until: None,
+        };
+        let thread = std::thread::Builder::new().name("frame-ipc".into()).spawn(move || door.run())?;
+        let writers = Mutex::new(writers.into_iter().map(Some).collect());
+        Ok(Self { path: path.to_owned(), inode, slots, writers, stop, wake, thread: Some(thread) })
+    }
+
+    /// The writer of slot `number`, counted from 1; `None` if there is no such slot or it was taken before.
+    pub fn slot(&self, number: u8) -> Option<SlotWriter> {
+        let index = usize::from(number).checked_sub(1)?;
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)?.take()
+    }
+
+    pub fn readers(&self) -> Vec<SlotReaders> {
+        let count = |slot: &Arc<Slot>| {
+            let (readers, shown, reports) = slot.readers();
+            SlotReaders { slot: slot.number, readers, shown, reports }
+        };
+        self.slots.iter().map(count).collect()
+    }
+
+    /// Whether any reader has this slot's picture on screen.
+    pub fn is_shown(&self, number: u8) -> bool {
+        self.slots.iter().any(|slot| slot.number == number && slot.readers().1 > 0)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if socket::is_at(&self.path, self.inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+struct Door {
+    listener: OwnedFd,
+    slots: Vec<Arc<Slot>>,
+    stop: Arc<AtomicBool>,
+    wake: Arc<Wake>,
+    /// At most [`MAX_READERS`].
+    clients: Vec<Client>,
+    next_id: u64,
+    /// After running out of descriptors: when to look at the door again.
+    shut_until: Option<Instant>,
+}
+
+struct Client {
+    id: u64,
+    socket: Arc<OwnedFd>,
+    stage: Stage,
+    /// Messages in the second that began then.
+    window: (Instant, u32),
+    /// Something owed did not fit: to be sent when there is room.
+    waiting: bool,
+}
+
+enum Stage {
+    New {
+        since: Instant,
+    },
+    Greeted {
+        since: Instant,
+    },
+    /// Slot 0: all slots, state only.
+    Subscribed {
+        slot: u8,
+    },
+}
+
+impl Door {
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            let Ok(ready) = self.wait() else {
+                // poll fails only for want of memory; try again when there may be some.
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            let now = Instant::now();
+            self.wake.clear();
+            let gone: Vec<u64> = ready.into_iter().filter(|id| !self.serve(*id, now)).collect();
+            let silent = self.clients.iter().filter(|client| client.is_silent(now)).map(|client| client.id);
+            let gone: Vec<u64> = gone.into_iter().chain(silent).collect();
+            for id in gone {
+                self.forget(id);
+            }
+            self.pay_debts();
+            if self.shut_until.is_none_or(|until| now >= until) {
+                self.shut_until = None;
+                self.admit(now);
+            }
+        }
+    }
+
+    /// Waits for something to do; the ids of the clients that have it.
+    fn wait(&self) -> io::Result<Vec<u64>> {
+        let listening = if self.shut_until.is_none() { PollFlags::IN } else { PollFlags::empty() };
+        let mut polled =
+            vec![PollFd::new(&self.listener, listening), PollFd::new(&*self.wake, PollFlags::IN)];
+        for client in &self.clients {
+            let mut interest = PollFlags::IN;
+            interest.set(PollFlags::OUT, client.waiting);
+            polled.push(PollFd::new(&*client.socket, interest));
+        }
+        let unsettled = self.shut_until.is_some() || self.clients.iter().any(Client::is_unsettled);
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        match poll(&mut polled, unsettled.then_some(&second)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = polled[2..].iter().map(|fd| !(fd.revents() & !PollFlags::OUT).is_empty());
+        Ok(self.clients.iter().zip(ready).filter(|(_, ready)| *ready).map(|(client, _)| client.id).collect())
+    }
+
+    fn admit(&mut self, now: Instant) {
+        // A few at a time, so that a crowd at the door does not silence those inside.
+        for _ in 0..8 {
+            match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(socket) if check_peer(&socket).is_err() => {}
+                Ok(socket) if self.clients.len() >= MAX_READERS => {
+                    send(&socket, &ToReader::Refused(Refusal::Full).encode(), None);
+                }
+                Ok(socket) => {
+                    let id = self.next_id;
+                    self.next_id += 1;
+                    let stage = Stage::New { since: now };
+                    let socket = Arc::new(socket);
+                    self.clients.push(Client { id, socket, stage, window: (now, 0), waiting: false });
+                }
+                Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOMEM) => {
+                    self.shut_until = Some(now + Duration::from_secs(1));
+                    return;
+                }
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes a client's messages; false if it is to be thrown out or has gone.
+    fn serve(&mut self, id: u64, now: Instant) -> bool {
+        let Some(client) = self.clients.iter_mut().find(|client| client.id == id) else { return true };
+        for _ in 0..MESSAGES_PER_TURN {
+            let mut bytes = [0; MAX_TO_HOST];
+            match receive(&client.socket, &mut bytes) {
+                Received::Nothing => return true,
+                Received::End => return false,
+                Received::Message(length, _unwanted) => {
+                    let message = bytes.get(..length).and_then(ToHost::decode);
+                    if !client.is_within_budget(now)
+                        || !message.is_some_and(|m| client.handle(m, &self.slots, now))
+                    {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn pay_debts(&mut self) {
+        for client in &mut self.clients {
+            if let Stage::Subscribed { slot } = client.stage {
+                let heard = self.slots.iter().filter(|s| slot == 0 || s.number == slot);
+                // Not `any`: each slot is to pay what it can.
+                client.waiting = heard.filter(|s| s.settle(client.id)).count() > 0;
+            }
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.clients.retain(|client| client.id != id);
+        for slot in &self.slots {
+            slot.unsubscribe(id);
+        }
+    }
+}
+
+impl Client {
+    /// False: this was not in order.
+    fn handle(&mut self, message: ToHost, slots: &[Arc<Slot>], now: Instant) -> bool {
+        match (&self.stage, message) {
+            (Stage::New { .. }, ToHost::Hello { major: MAJOR }) => {
+                self.stage = Stage::Greeted { since: now };
+                let welcome = ToReader::Welcome { major: MAJOR, minor: MINOR, slots: slots.len() as u8 };
+                self.tell(&welcome)
+            }
+            (Stage::New { .. }, ToHost::Hello { .. }) => {
+                self.tell(&ToReader::Refused(Refusal::Version));
+                false
+            }
+            (Stage::Greeted { .. }, ToHost::Subscribe { slot }) => {
+                self.stage = Stage::Subscribed { slot };
+                let mut heard = slots.iter().filter(|s| slot == 0 || s.number == slot).peekable();
+                if heard.peek().is_none() && slot != 0 {
+                    self.tell(&ToReader::Refused(Refusal::NoSuchSlot));
+                    return false;
+                }
+                heard.for_each(|s| s.subscribe(self.id, self.socket.clone(), slot != 0));
+                true
+            }
+            (Stage::Subscribed { slot: 1.. }, ToHost::Shown(shown)) => {
+                self.with_slot(slots, |slot, id| slot.set_shown(id, shown));
+                true
+            }
+            (Stage::Subscribed { slot: 1.. }, ToHost::Report(report)) => {
+                self.with_slot(slots, |slot, id| slot.set_report(id, report));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn with_slot(&self, slots: &[Arc<Slot>], f: impl Fn(&Slot, u64)) {
+        if let Stage::Subscribed { slot } = self.stage {
+            slots.iter().filter(|s| s.number == slot).for_each(|s| f(s, self.id));
+        }
+    }
+
+    fn tell(&self, message: &ToReader) -> bool {
+        send(&self.socket, &message.encode(), None) == Sent::Yes
+    }
+
+    fn is_within_budget(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.window.0) >= Duration::from_secs(1) {
+            self.window = (now, 0);
+        }
+        self.window.1 += 1;
+        self.window.1 <= MESSAGES_PER_SECOND
+    }
+
+    /// Has not said what it wants in time.
+    fn is_silent(&self, now: Instant) -> bool {
+        match self.stage {
+            Stage::New { since } | Stage::Greeted { since } => now.duration_since(since) > GREETING_TIME,
+            Stage::Subscribed { .. } => false,
+        }
+    }
+
+    fn is_unsettled(&self) -> bool {
+        !matches!(self.stage, Stage::Subscribed { .. })
+    }
+}
+
+/// Sixteen slots in four places each.
+const MAX_READERS: usize = 64;
+const MESSAGES_PER_TURN: usize = 16;
+/// A reader reports once a second and says when it is shown or hidden.
+const MESSAGES_PER_SECOND: u32 = 100;
+const GREETING_TIME: Duration = Duration::from_secs(5);

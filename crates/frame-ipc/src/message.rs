@@ -1,0 +1,300 @@
+//! The notes on the socket, as values and as bytes. The tables are in the crate's documentation.
+
+use crate::layout::{put_u32, put_u64, u32_at, u64_at};
+
+/// What readers are told about a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotState {
+    /// The name of who is in the slot. `None`: nobody.
+    pub occupant: Option<String>,
+    /// Pictures are coming, or should be.
+    pub video_live: bool,
+    pub audio_live: bool,
+    /// Changes with the occupant: what belongs to another epoch is not shown.
+    pub epoch: u32,
+}
+
+/// What a reader reports about once a second. Counts are since the last report, times in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub delivered: u32,
+    /// Announced, but already overwritten, or overtaken by the next one.
+    pub skipped: u32,
+    /// Overwritten while being copied.
+    pub torn: u32,
+    /// Timestamps out of bounds.
+    pub refused: u32,
+    pub handover_p50_us: u32,
+    pub handover_max_us: u32,
+    pub arrival_p50_us: u32,
+    pub arrival_p95_us: u32,
+    pub arrival_p99_us: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ToHost {
+    Hello { major: u8 },
+    Subscribe { slot: u8 },
+    Shown(bool),
+    Report(Report),
+}
+
+impl ToHost {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello { major } => [[1, *major, MINOR, 0], *b"GRIP"].concat(),
+            Self::Subscribe { slot } => vec![2, *slot],
+            Self::Shown(shown) => vec![3, u8::from(*shown)],
+            Self::Report(report) => {
+                let mut bytes = vec![0; REPORT_LENGTH];
+                bytes[0] = 4;
+                for (i, value) in report.fields().into_iter().enumerate() {
+                    put_u32(&mut bytes, 4 + 4 * i, value);
+                }
+                bytes
+            }
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(match *bytes {
+            [1, major, _, 0, b'G', b'R', b'I', b'P'] => Self::Hello { major },
+            [2, slot] => Self::Subscribe { slot },
+            [3, shown @ (0 | 1)] => Self::Shown(shown == 1),
+            [4, 0, 0, 0, ..] if bytes.len() == REPORT_LENGTH => {
+                Self::Report(Report::from_fields(std::array::from_fn(|i| u32_at(bytes, 4 + 4 * i))))
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ToReader {
+    Welcome {
+        major: u8,
+        minor: u8,
+        slots: u8,
+    },
+    Ring {
+        slot: u8,
+        generation: u32,
+        length: u64,
+    },
+    State {
+        slot: u8,
+        state: SlotState,
+    },
+    Video {
+        slot: u8,
+        still: bool,
+        number: u64,
+    },
+    Audio {
+        slot: u8,
+        number: u64,
+    },
+    Refused(Refusal),
+    /// From a newer host.
+    Unknown,
+}
+
+/// Why a host turns a reader away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Full,
+    Version,
+    NoSuchSlot,
+}
+
+impl ToReader {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let numbered = |kind, slot, flags, number| {
+            let mut bytes = vec![0; 16];
+            bytes[..3].copy_from_slice(&[kind, slot, flags]);
+            put_u64(&mut bytes, 8, number);
+            bytes
+        };
+        match self {
+            Self::Welcome { major, minor, slots } => vec![1, *major, *minor, *slots],
+            Self::Ring { slot, generation, length } => {
+                let mut bytes = numbered(2, *slot, 0, *length);
+                put_u32(&mut bytes, 4, *generation);
+                bytes
+            }
+            Self::State { slot, state } => {
+                let name = bounded(state.occupant.as_deref().unwrap_or_default());
+                let flags = u8::from(state.video_live)
+                    | u8::from(state.audio_live) << 1
+                    | u8::from(state.occupant.is_some()) << 2;
+                let mut bytes = vec![3, *slot, flags, name.len() as u8, 0, 0, 0, 0];
+                put_u32(&mut bytes, 4, state.epoch);
+                bytes.extend_from_slice(name.as_bytes());
+                bytes
+            }
+            Self::Video { slot, still, number } => numbered(4, *slot, u8::from(*still), *number),
+            Self::Audio { slot, number } => numbered(5, *slot, 0, *number),
+            Self::Refused(why) => vec![6, *why as u8 + 1],
+            Self::Unknown => vec![255],
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(match *bytes {
+            [1, major, minor, slots] => Self::Welcome { major, minor, slots },
+            [2, slot, 0, 0, ..] if bytes.len() == 16 => {
+                Self::Ring { slot, generation: u32_at(bytes, 4), length: u64_at(bytes, 8) }
+            }
+            [3, slot, flags @ 0..8, length, _, _, _, _, ref name @ ..]
+                if name.len() == usize::from(length) =>
+            {
+                let name =
+                    std::str::from_utf8(name).ok().filter(|name| !name.chars().any(char::is_control))?;
+                let occupied = flags & 4 != 0;
+                Self::State {
+                    slot,
+                    state: SlotState {
+                        occupant: occupied.then(|| name.to_owned()),
+                        video_live: flags & 1 != 0,
+                        audio_live: flags & 2 != 0,
+                        epoch: u32_at(bytes, 4),
+                    },
+                }
+            }
+            [4, slot, flags @ 0..2, ..] if bytes.len() == 16 => {
+                Self::Video { slot, still: flags == 1, number: u64_at(bytes, 8) }
+            }
+            [5, slot, ..] if bytes.len() == 16 => Self::Audio { slot, number: u64_at(bytes, 8) },
+            [6, 1] => Self::Refused(Refusal::Full),
+            [6, 2] => Self::Refused(Refusal::Version),
+            [6, 3] => Self::Refused(Refusal::NoSuchSlot),
+            [7..=255, ..] => Self::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+impl Report {
+    fn fields(&self) -> [u32; 9] {
+        [
+            self.delivered,
+            self.skipped,
+            self.torn,
+            self.refused,
+            self.handover_p50_us,
+            self.handover_max_us,
+            self.arrival_p50_us,
+            self.arrival_p95_us,
+            self.arrival_p99_us,
+        ]
+    }
+
+    fn from_fields(
+        [
+            delivered,
+            skipped,
+            torn,
+            refused,
+            handover_p50_us,
+            handover_max_us,
+            arrival_p50_us,
+            arrival_p95_us,
+            arrival_p99_us,
+        ]: [u32; 9],
+    ) -> Self {
+        Self {
+            delivered,
+            skipped,
+            torn,
+            refused,
+            handover_p50_us,
+            handover_max_us,
+            arrival_p50_us,
+            arrival_p95_us,
+            arrival_p99_us,
+        }
+    }
+}
+
+/// A name as it may stand in a STATE message: plain, at most [`MAX_NAME`] bytes.
+pub(crate) fn bounded(name: &str) -> String {
+    let mut plain = String::new();
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if plain.len() + c.len_utf8() > MAX_NAME {
+            break;
+        }
+        plain.push(c);
+    }
+    plain
+}
+
+pub(crate) const MAJOR: u8 = 1;
+pub(crate) const MINOR: u8 = 0;
+pub(crate) const MAX_TO_HOST: usize = 64;
+pub(crate) const MAX_TO_READER: usize = 512;
+const MAX_NAME: usize = 255;
+const REPORT_LENGTH: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        for message in [
+            ToHost::Hello { major: 1 },
+            ToHost::Subscribe { slot: 3 },
+            ToHost::Shown(true),
+            ToHost::Report(Report { delivered: 30, arrival_p99_us: 9, ..Report::default() }),
+        ] {
+            let bytes = message.encode();
+            assert!(bytes.len() <= MAX_TO_HOST);
+            assert_eq!(ToHost::decode(&bytes), Some(message));
+        }
+        let occupied =
+            SlotState { occupant: Some("Zoë".into()), video_live: true, audio_live: false, epoch: 7 };
+        for message in [
+            ToReader::Welcome { major: 1, minor: 1, slots: 16 },
+            ToReader::Ring { slot: 1, generation: 2, length: 1 << 30 },
+            ToReader::State { slot: 1, state: occupied },
+            ToReader::State { slot: 1, state: SlotState::default() },
+            ToReader::Video { slot: 1, still: true, number: u64::MAX },
+            ToReader::Audio { slot: 1, number: 0 },
+            ToReader::Refused(Refusal::NoSuchSlot),
+        ] {
+            let bytes = message.encode();
+            assert!(bytes.len() <= MAX_TO_READER);
+            assert_eq!(ToReader::decode(&bytes), Some(message));
+        }
+    }
+
+    #[test]
+    fn malformed_messages_are_none() {
+        let bad_for_host: [&[u8]; 8] =
+            [&[], &[0], &[1, 1], &[1, 1, 1, 0, 0, 0, 0, 0], &[2], &[3, 2], &[4, 0], &[9, 9]];
+        for bytes in bad_for_host {
+            assert_eq!(ToHost::decode(bytes), None, "{bytes:?}");
+        }
+        let bad_for_reader: [&[u8]; 9] = [
+            &[],
+            &[0],
+            &[1, 1],
+            &[2, 1, 0, 0],
+            &[3, 1, 4, 5, 0, 0, 0, 0, b'a'],
+            &[3, 1, 4, 1, 0, 0, 0, 0, 0xff],
+            &[3, 1, 4, 1, 0, 0, 0, 0, 7],
+            &[4, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[6, 9],
+        ];
+        for bytes in bad_for_reader {
+            assert_eq!(ToReader::decode(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_cut_at_a_character_and_lose_their_control_characters() {
+        assert_eq!(bounded("A\u{0}d\na"), "Ada");
+        let long = bounded(&"é".repeat(400));
+        assert_eq!(long.len(), 254);
+    }
+}

@@ -1,0 +1,425 @@
+//! A host and its readers, both behaving.
+
+use greenroom_frame_ipc::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A directory of one's own, gone afterwards.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("greenroom-ipc-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("obs.sock")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The next event, waiting for the other thread as long as it takes within reason.
+fn next(reader: &mut Reader) -> Event {
+    loop {
+        if let Some(event) = reader.next(now_ns()).expect("the host is there") {
+            return event;
+        }
+        assert!(wait(reader), "the host said nothing for 5 s");
+    }
+}
+
+fn next_end(reader: &mut Reader) -> Disconnect {
+    loop {
+        match reader.next(now_ns()) {
+            Err(end) => return end,
+            Ok(Some(_)) => {}
+            Ok(None) => assert!(wait(reader), "the connection did not end"),
+        }
+    }
+}
+
+fn wait(reader: &Reader) -> bool {
+    let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
+    poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&patience)).unwrap() > 0
+}
+
+/// Connected, and past the ring and the first state.
+fn settled(place: &Place, slot: u8) -> Reader {
+    let mut reader = Reader::connect(&place.socket(), slot).unwrap();
+    assert_eq!(next(&mut reader), Event::RingReplaced);
+    assert!(matches!(next(&mut reader), Event::State(_)));
+    reader
+}
+
+/// Waits until the host has seen what its readers said.
+fn until(host: &Host, condition: impl Fn(&[SlotReaders]) -> bool) {
+    for _ in 0..5000 {
+        if condition(&host.readers()) {
+            return;
+        }
+        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("the host never came to know: {:?}", host.readers());
+}
+
+fn shown(host: &Host, slot: u8) {
+    until(host, |all| all[usize::from(slot) - 1].shown > 0);
+}
+
+fn ada(epoch: u32) -> SlotState {
+    SlotState { occupant: Some("Ada".into()), video_live: true, audio_live: true, epoch }
+}
+
+/// A picture whose every byte says which one it is.
+fn write(writer: &mut SlotWriter, width: u32, height: u32, value: u8, timestamp_ns: u64) {
+    let stride = width as usize + 5;
+    let chroma = width.div_ceil(2) as usize;
+    let luma = vec![value; stride * height as usize];
+    let half = vec![value; chroma * height.div_ceil(2) as usize];
+    let planes = [
+        Plane { data: &luma, stride },
+        Plane { data: &half, stride: chroma },
+        Plane { data: &half, stride: chroma },
+    ];
+    writer
+        .write_video(&VideoFrame {
+            format: PixelFormat::I420,
+            width,
+            height,
+            planes: &planes,
+            timestamp_ns,
+            arrival_ns: timestamp_ns,
+            full_range: false,
+            matrix: Matrix::Bt709,
+            rotation: Rotation::Quarter,
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_picture_and_a_sound_arrive_as_they_were_written() {
+    let place = Place::new("arrive");
+    let host = Host::bind(&place.socket(), 2).unwrap();
+    let mut writer = host.slot(2).unwrap();
+    let mut reader = settled(&place, 2);
+    reader.set_shown(true);
+    shown(&host, 2);
+    assert!(writer.is_shown() && !host.is_shown(1));
+
+    let now = now_ns();
+    write(&mut writer, 641, 361, 77, now);
+    let Event::Video(info) = next(&mut reader) else { panic!() };
+    assert_eq!(
+        (info.width, info.height, info.rotation, info.timestamp_ns),
+        (641, 361, Rotation::Quarter, now)
+    );
+    let mut picture = VideoBuffer::default();
+    assert_eq!(reader.copy_video(&info, &mut picture), Copied::Whole);
+    for (index, width, height) in [(0, 641, 361), (1, 321, 181), (2, 321, 181)] {
+        let (bytes, stride) = picture.plane(index);
+        assert_eq!(bytes.len(), stride as usize * height);
+        assert!(bytes.chunks(stride as usize).all(|row| row[..width].iter().all(|byte| *byte == 77)));
+    }
+
+    let (left, right) = (vec![0.25; 481], vec![-0.5; 481]);
+    writer.write_audio(&[&left, &right], 481, 48_000, now).unwrap();
+    let Event::Audio(info) = next(&mut reader) else { panic!() };
+    assert_eq!((info.frames, info.channels, info.sample_rate), (481, 2, 48_000));
+    let mut sound = AudioBuffer::default();
+    assert_eq!(reader.copy_audio(&info, &mut sound), Copied::Whole);
+    assert_eq!((sound.channel(0), sound.channel(1)), (&left[..], &right[..]));
+    assert!(sound.channel(2).is_empty());
+}
+
+#[test]
+fn the_list_names_who_is_where() {
+    let place = Place::new("list");
+    let host = Host::bind(&place.socket(), 3).unwrap();
+    host.slot(2).unwrap().set_state(ada(1));
+    let slots = list_slots(&place.socket(), Duration::from_secs(5)).unwrap();
+    let labels: Vec<_> = slots.iter().map(SlotInfo::label).collect();
+    assert_eq!(labels, ["Guest 1", "Guest 2 — Ada", "Guest 3"]);
+}
+
+#[test]
+fn a_hidden_source_hears_but_is_shown_nothing() {
+    let place = Place::new("hidden");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    write(&mut writer, 64, 64, 1, now_ns());
+    writer.write_audio(&[&[0.0; 480]], 480, 48_000, now_ns()).unwrap();
+    assert!(matches!(next(&mut reader), Event::Audio(_)));
+}
+
+#[test]
+fn a_source_shown_late_gets_the_last_picture_at_once() {
+    let place = Place::new("late");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    writer.set_state(ada(1));
+    // A shared screen at rest: this was all it ever sent.
+    write(&mut writer, 64, 64, 9, now_ns().saturating_sub(60_000_000_000));
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    let Event::Video(info) = next(&mut reader) else { panic!() };
+    assert!(info.still);
+    let mut picture = VideoBuffer::default();
+    assert_eq!(reader.copy_video(&info, &mut picture), Copied::Whole);
+    assert_eq!(picture.plane(0).0[0], 9);
+}
+
+#[test]
+fn nobody_sees_the_guest_before() {
+    let place = Place::new("epoch");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    writer.set_state(ada(1));
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    shown(&host, 1);
+    // Ada's last picture is announced, then she leaves; whoever comes to read it first sees her go.
+    write(&mut writer, 64, 64, 1, now_ns());
+    writer.set_state(SlotState { epoch: 2, ..SlotState::default() });
+    writer.write_audio(&[&[0.0; 480]], 480, 48_000, now_ns()).unwrap();
+    let Event::Video(info) = next(&mut reader) else { panic!() };
+    assert!(matches!(next(&mut reader), Event::State(SlotState { occupant: None, .. })));
+    assert!(matches!(next(&mut reader), Event::Audio(_)));
+    // One who comes now is not told of it at all.
+    let mut late = settled(&place, 1);
+    late.set_shown(true);
+    until(&host, |all| all[0].shown == 2);
+    writer.write_audio(&[&[0.0; 480]], 480, 48_000, now_ns()).unwrap();
+    assert!(matches!(next(&mut late), Event::Audio(_)));
+    assert_eq!(info.width, 64);
+}
+
+#[test]
+fn a_larger_picture_brings_a_larger_ring() {
+    let place = Place::new("grow");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    shown(&host, 1);
+    for (width, height) in [(1920, 1080), (4096, 2304), (2304, 4096), (320, 180)] {
+        write(&mut writer, width, height, 3, now_ns());
+        let mut event = next(&mut reader);
+        if event == Event::RingReplaced {
+            assert_eq!(width, 4096);
+            event = next(&mut reader);
+        }
+        let Event::Video(info) = event else { panic!() };
+        assert_eq!((info.width, info.height), (width, height));
+        assert_eq!(reader.copy_video(&info, &mut VideoBuffer::default()), Copied::Whole);
+    }
+    let too_large = [Plane { data: &[], stride: 5000 }; 3];
+    let frame = VideoFrame {
+        format: PixelFormat::I420,
+        width: 4098,
+        height: 2304,
+        planes: &too_large,
+        timestamp_ns: 0,
+        arrival_ns: 0,
+        full_range: false,
+        matrix: Matrix::Bt601,
+        rotation: Rotation::None,
+    };
+    assert!(matches!(writer.write_video(&frame), Err(WriteError::Size { .. })));
+    assert!(matches!(writer.write_video(&VideoFrame { width: 640, ..frame }), Err(WriteError::ShortPlane)));
+    assert!(writer.write_audio(&[], 480, 48_000, 0).is_err());
+    assert!(writer.write_audio(&[&[0.0; 100]], 480, 48_000, 0).is_err());
+}
+
+#[test]
+fn a_reader_that_never_reads_delays_nobody_and_finds_the_state_when_it_wakes() {
+    let place = Place::new("asleep");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut asleep = Reader::connect(&place.socket(), 1).unwrap();
+    asleep.set_shown(true);
+    let mut awake = settled(&place, 1);
+    awake.set_shown(true);
+    until(&host, |all| all[0].shown == 2);
+    for i in 0..2000_u32 {
+        write(&mut writer, 16, 16, i as u8, now_ns());
+        assert!(matches!(next(&mut awake), Event::Video(_)));
+    }
+    writer.set_state(ada(5));
+    write(&mut writer, 16, 16, 0, now_ns());
+    assert_eq!(next(&mut awake), Event::State(ada(5)));
+
+    // It wakes, and nothing is written any more: the state comes all the same.
+    loop {
+        if let Event::State(state) = next(&mut asleep)
+            && state.epoch == 5
+        {
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_overwritten_picture_is_never_handed_on() {
+    let place = Place::new("torn");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    shown(&host, 1);
+    write(&mut writer, 64, 64, 0, now_ns());
+    let Event::Video(first) = next(&mut reader) else { panic!() };
+    for value in 1..=6 {
+        write(&mut writer, 64, 64, value, now_ns());
+    }
+    assert_eq!(reader.copy_video(&first, &mut VideoBuffer::default()), Copied::Torn);
+    let Event::Video(second) = next(&mut reader) else { panic!() };
+    let mut picture = VideoBuffer::default();
+    assert_eq!(reader.copy_video(&second, &mut picture), Copied::Whole);
+    assert_eq!(picture.plane(0).0[0], 1);
+}
+
+#[test]
+fn pictures_stay_whole_while_another_thread_writes_as_fast_as_it_can() {
+    let place = Place::new("race");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    shown(&host, 1);
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let thread = std::thread::spawn(move || {
+        for value in 0.. {
+            if stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            write(&mut writer, 640, 360, value as u8, now_ns());
+        }
+    });
+    let mut picture = VideoBuffer::default();
+    let mut whole = 0;
+    while whole < 200 {
+        let Event::Video(info) = next(&mut reader) else { continue };
+        if reader.copy_video(&info, &mut picture) == Copied::Whole {
+            whole += 1;
+            let value = picture.plane(0).0[0];
+            for (index, width) in [(0, 640), (1, 320), (2, 320)] {
+                let (bytes, stride) = picture.plane(index);
+                assert!(
+                    bytes.chunks(stride as usize).all(|row| row[..width].iter().all(|byte| *byte == value))
+                );
+            }
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    thread.join().unwrap();
+}
+
+#[test]
+fn timestamps_that_are_far_off_go_no_further() {
+    let place = Place::new("time");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    shown(&host, 1);
+    let now = 100_000_000_000;
+    let (ahead, behind) = (500_000_000, 1_500_000_000);
+    for timestamp in [0, now - behind - 1, now + ahead + 1, u64::MAX, now - behind, now + ahead] {
+        write(&mut writer, 16, 16, 0, timestamp);
+        writer.write_audio(&[&[0.0; 480]], 480, 48_000, timestamp).unwrap();
+    }
+    let mut times = Vec::new();
+    while times.len() < 4 {
+        match reader.next(now).unwrap() {
+            Some(Event::Video(info)) => times.push(info.timestamp_ns),
+            Some(Event::Audio(info)) => times.push(info.timestamp_ns),
+            Some(_) => {}
+            None => assert!(wait(&reader)),
+        }
+    }
+    assert_eq!(times, [now - behind, now - behind, now + ahead, now + ahead]);
+}
+
+#[test]
+fn noise_that_is_no_sound_becomes_silence() {
+    let place = Place::new("nan");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    writer.write_audio(&[&[f32::NAN, f32::INFINITY, 1e30, 0.5]], 4, 48_000, now_ns()).unwrap();
+    let Event::Audio(info) = next(&mut reader) else { panic!() };
+    let mut sound = AudioBuffer::default();
+    assert_eq!(reader.copy_audio(&info, &mut sound), Copied::Whole);
+    assert_eq!(sound.channel(0), [0.0, 0.0, 8.0, 0.5]);
+}
+
+#[test]
+fn a_dead_hosts_socket_is_replaced_and_a_living_ones_is_not() {
+    let place = Place::new("stale");
+    let first = Host::bind(&place.socket(), 1).unwrap();
+    let second = Host::bind(&place.socket(), 1);
+    assert_eq!(second.err().map(|error| error.kind()), Some(std::io::ErrorKind::AddrInUse));
+    let mut reader = settled(&place, 1);
+    drop(first);
+    assert!(matches!(next_end(&mut reader), Disconnect::Closed));
+    assert!(!place.socket().exists());
+
+    // What kill -9 leaves: a socket file nobody listens at.
+    drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
+    assert!(place.socket().exists());
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    settled(&place, 1);
+    drop(host);
+
+    // Not ours to delete.
+    std::fs::write(place.socket(), "a letter").unwrap();
+    assert!(Host::bind(&place.socket(), 1).is_err());
+    assert_eq!(std::fs::read(place.socket()).unwrap(), b"a letter");
+}
+
+#[test]
+fn the_socket_is_for_this_user_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new("mode");
+    let path = place.0.join("new/obs.sock");
+    let _host = Host::bind(&path, 1).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
+
+    let open = place.0.join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = Host::bind(&open.join("obs.sock"), 1).err().map(|error| error.kind());
+    assert_eq!(refused, Some(std::io::ErrorKind::PermissionDenied));
+}
+
+#[test]
+fn what_readers_report_is_known_to_the_host() {
+    let place = Place::new("report");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_shown(true);
+    shown(&host, 1);
+    write(&mut writer, 16, 16, 0, now_ns());
+    let Event::Video(info) = next(&mut reader) else { panic!() };
+    reader.handed_over(&info, info.written_ns + 40_000, info.arrival_ns + 3_000_000);
+    reader.skipped();
+    reader.send_report();
+    until(&host, |all| all[0].reports[0].delivered == 1);
+    let report = host.readers()[0].reports[0];
+    assert_eq!((report.skipped, report.handover_p50_us, report.arrival_p99_us), (1, 40, 3000));
+    drop(reader);
+    until(&host, |all| all[0] == SlotReaders { slot: 1, ..SlotReaders::default() });
+}
