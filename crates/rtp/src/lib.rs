@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+pub mod codec;
 pub mod ext;
 pub mod packet;
 pub mod rtcp;
