@@ -1,0 +1,120 @@
+// Real browsers: Chromium through playwright-core, Firefox through WebDriver BiDi, each page's console kept.
+import fs from 'node:fs';
+import { chromium } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
+import { syntheticCamera } from './camera.mjs';
+import { artifact } from './places.mjs';
+
+/**
+ * Chromium with fake devices (asked-for permission is given). `files` (from camera.mjs) become its camera and
+ * microphone; they belong to the whole browser.
+ */
+export async function launchChromium({ files, args = [] } = {}) {
+  const browser = await chromium.launch({
+    executablePath: process.env.GREENROOM_CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    chromiumSandbox: false,
+    args: [
+      ...CHROMIUM_ARGUMENTS,
+      ...(files ? [`--use-file-for-fake-video-capture=${files.video}`, `--use-file-for-fake-audio-capture=${files.audio}`] : []),
+      ...args,
+    ],
+  });
+  return browser;
+}
+
+/** A page of its own (own storage and permissions). With `guest`, its camera is the drawn one. */
+export async function openPage(browser, { guest, name = guest?.name ?? 'page', url, viewport = { width: 900, height: 700 } } = {}) {
+  const context = await browser.newContext({ viewport });
+  context.setDefaultTimeout(15_000);
+  context.setDefaultNavigationTimeout(20_000);
+  const page = await context.newPage();
+  keepConsole(page, name);
+  if (guest) await page.addInitScript({ content: syntheticCamera(guest) });
+  if (url) await page.goto(url);
+  return page;
+}
+
+/** Everything the page says, in `<name>.console.log` among the artifacts, and as `page.said`. */
+function keepConsole(page, name) {
+  const file = artifact(`${name}.console.log`);
+  page.said = [];
+  const keep = line => {
+    page.said.push(line);
+    fs.appendFileSync(file, `${new Date().toISOString()} ${line}\n`);
+  };
+  page.on('console', message => keep(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', error => keep(`uncaught: ${error.stack ?? error.message ?? error}`));
+  page.on('requestfailed', request => keep(`request failed: ${request.url().split(/[#?]/)[0]} ${request.failure()?.errorText}`));
+}
+
+/** Firefox with its own fake camera (640 × 480) and microphone (1 kHz), permission given. */
+export async function launchFirefox() {
+  return puppeteer.launch({
+    browser: 'firefox',
+    executablePath: process.env.GREENROOM_FIREFOX ?? '/usr/bin/firefox-esr',
+    headless: true,
+    extraPrefsFirefox: FIREFOX_PREFERENCES,
+  });
+}
+
+/** A Firefox page with its console kept. */
+export async function openFirefoxPage(browser, { name = 'firefox', url } = {}) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(20_000);
+  const file = artifact(`${name}.console.log`);
+  page.on('console', message => fs.appendFileSync(file, `${message.type()}: ${message.text()}\n`));
+  page.on('pageerror', error => fs.appendFileSync(file, `uncaught: ${error.message}\n`));
+  if (url) await page.goto(url);
+  return page;
+}
+
+/** Counts of what WebRTC in the page sent and received, by kind; see `spyOnConnections`. */
+export async function rtpStats(page) {
+  return page.evaluate(() => window.greenroomRtp());
+}
+
+/** A script for `addInitScript`: remembers every RTCPeerConnection, so that its statistics can be read. */
+export const spyOnConnections = `(${() => {
+  const Native = window.RTCPeerConnection;
+  const all = [];
+  window.RTCPeerConnection = class extends Native {
+    constructor(...args) {
+      super(...args);
+      all.push(this);
+    }
+  };
+  window.greenroomRtp = async () => {
+    const reports = [];
+    for (const connection of all) {
+      if (connection.connectionState === 'closed') continue;
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type === 'inbound-rtp' || report.type === 'outbound-rtp') reports.push(report);
+      }
+    }
+    return reports;
+  };
+}})();`;
+
+const CHROMIUM_ARGUMENTS = [
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--autoplay-policy=no-user-gesture-required',
+  // The engine listens on 127.0.0.1 in tests; without this a page without another interface has no candidates.
+  '--allow-loopback-in-peer-connection',
+];
+
+const FIREFOX_PREFERENCES = {
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  'media.peerconnection.ice.loopback': true,
+  'media.autoplay.default': 0,
+  'media.gmp-manager.updateEnabled': false,
+};
