@@ -4,7 +4,8 @@
 //!
 //! * `GREENROOM_LINK`: a `SOCK_SEQPACKET` socket pair. Engine to worker: one JSON [`ToWorker`] per message.
 //!   Worker to engine: first byte [`TAG_EVENT`] then one JSON [`FromWorker`], or [`TAG_PREVIEW`] then
-//!   `[peer id: 16 bytes][JPEG]`. At most [`MAX_MESSAGE`] bytes.
+//!   `[peer id: 16 bytes][JPEG]`, or [`TAG_BLAME`] then a feed, u32 little-endian: the last words of a worker
+//!   that crashes in this feed's decoder. At most [`MAX_MESSAGE`] bytes.
 //! * `GREENROOM_MEDIA`: the read end of a pipe of media records, written by the forwarding thread without
 //!   ever blocking: when it is full the record is dropped and counted. A record is written by one `write`
 //!   of at most `PIPE_BUF` (4,096) bytes, so records never mix (POSIX `write`, pipes):
@@ -29,6 +30,9 @@ pub const LINK_ENV: &str = "GREENROOM_LINK";
 pub const MEDIA_ENV: &str = "GREENROOM_MEDIA";
 pub const TAG_EVENT: u8 = 0;
 pub const TAG_PREVIEW: u8 = 1;
+pub const TAG_BLAME: u8 = 2;
+/// Exit code of a worker that cannot open the socket OBS plugins connect to.
+pub const EXIT_SOCKET: i32 = 3;
 pub const RECORD_RTP: u8 = 0;
 pub const RECORD_SENDER_REPORT: u8 = 1;
 pub const RECORD_HEADER: usize = 16;

@@ -1,0 +1,175 @@
+//! What the worker shall know, what it has been told, and the next thing to tell it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use wire::link::{Codec, FeedId, Occupant, ToWorker};
+use wire::ortc::MediaKind;
+use wire::{PeerId, SlotId};
+
+/// A guest's track; the fields of [`ToWorker::AddFeed`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feed {
+    pub feed: FeedId,
+    pub peer: PeerId,
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub clock_rate: u32,
+    pub channels: u8,
+    pub payload_type: u8,
+    pub orientation_id: Option<u8>,
+}
+
+impl Feed {
+    fn announcement(&self) -> ToWorker {
+        let Feed { feed, peer, kind, codec, clock_rate, channels, payload_type, orientation_id } =
+            self.clone();
+        ToWorker::AddFeed { feed, peer, kind, codec, clock_rate, channels, payload_type, orientation_id }
+    }
+}
+
+/// The whole state a worker needs to do its work. Kept through its restarts and told anew to each successor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct WorkerState {
+    pub feeds: BTreeMap<FeedId, FeedState>,
+    pub slots: BTreeMap<SlotId, Occupant>,
+    pub previews: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FeedState {
+    pub feed: Feed,
+    pub paused: bool,
+}
+
+impl WorkerState {
+    /// The first of the differences between this and what the worker was `told`. `None`: it knows everything.
+    /// Removals come first: a peer has at most one feed of a kind. No worker hears of a banned feed.
+    pub fn next_difference(&self, told: &WorkerState, banned: &BTreeSet<FeedId>) -> Option<ToWorker> {
+        let wanted = |id: &FeedId| self.feeds.get(id).filter(|_| !banned.contains(id));
+        for (id, old) in &told.feeds {
+            if wanted(id).is_none_or(|state| state.feed != old.feed) {
+                return Some(ToWorker::RemoveFeed { feed: *id });
+            }
+        }
+        for (id, state) in &self.feeds {
+            match told.feeds.get(id) {
+                _ if banned.contains(id) => {}
+                None => return Some(state.feed.announcement()),
+                Some(old) if old.paused != state.paused => {
+                    return Some(ToWorker::PauseFeed { feed: *id, paused: state.paused });
+                }
+                Some(_) => {}
+            }
+        }
+        for slot in told.slots.keys().chain(self.slots.keys()) {
+            if told.slots.get(slot) != self.slots.get(slot) {
+                return Some(ToWorker::BindSlot { slot: *slot, occupant: self.slots.get(slot).cloned() });
+            }
+        }
+        (self.previews != told.previews).then_some(ToWorker::Previews { on: self.previews })
+    }
+
+    /// What the worker knows after it was told `message`.
+    pub fn learn(&mut self, message: &ToWorker) {
+        match message.clone() {
+            ToWorker::AddFeed {
+                feed,
+                peer,
+                kind,
+                codec,
+                clock_rate,
+                channels,
+                payload_type,
+                orientation_id,
+            } => {
+                let track =
+                    Feed { feed, peer, kind, codec, clock_rate, channels, payload_type, orientation_id };
+                self.feeds.insert(feed, FeedState { feed: track, paused: false });
+            }
+            ToWorker::RemoveFeed { feed } => {
+                self.feeds.remove(&feed);
+            }
+            ToWorker::PauseFeed { feed, paused } => {
+                if let Some(state) = self.feeds.get_mut(&feed) {
+                    state.paused = paused;
+                }
+            }
+            ToWorker::BindSlot { slot, occupant: Some(occupant) } => {
+                self.slots.insert(slot, occupant);
+            }
+            ToWorker::BindSlot { slot, occupant: None } => {
+                self.slots.remove(&slot);
+            }
+            ToWorker::Previews { on } => self.previews = on,
+            ToWorker::Start { .. } => *self = WorkerState::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn telling_every_difference_makes_a_worker_know_everything() {
+        let mut wanted = WorkerState::default();
+        let mut told = WorkerState::default();
+        let mut said = Vec::new();
+        let mut catch_up = |wanted: &WorkerState, told: &mut WorkerState| {
+            said.clear();
+            while let Some(message) = wanted.next_difference(told, &BTreeSet::new()) {
+                told.learn(&message);
+                said.push(message);
+                assert!(said.len() < 20, "the differences never end: {said:?}");
+            }
+            said.len()
+        };
+        wanted.feeds.insert(1, state(1, true));
+        wanted.feeds.insert(2, state(2, false));
+        wanted.slots.insert(slot(1), occupant("Ada"));
+        wanted.previews = true;
+        assert_eq!(catch_up(&wanted, &mut told), 5);
+        assert_eq!(told, wanted);
+
+        wanted.slots.insert(slot(1), occupant("Mira"));
+        wanted.feeds.remove(&1);
+        assert_eq!(catch_up(&wanted, &mut told), 2);
+        assert_eq!(told, wanted);
+
+        wanted.slots.clear();
+        assert_eq!(catch_up(&wanted, &mut told), 1);
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_banned_feed_is_withdrawn_and_not_announced_again() {
+        let mut wanted = WorkerState::default();
+        wanted.feeds.insert(1, state(1, false));
+        let mut told = wanted.clone();
+        let banned = BTreeSet::from([1]);
+        assert_eq!(wanted.next_difference(&told, &banned), Some(ToWorker::RemoveFeed { feed: 1 }));
+        told.feeds.clear();
+        assert_eq!(wanted.next_difference(&told, &banned), None);
+    }
+
+    fn state(feed: FeedId, paused: bool) -> FeedState {
+        let feed = Feed {
+            feed,
+            peer: PeerId(Default::default()),
+            kind: MediaKind::Video,
+            codec: Codec::Vp8,
+            clock_rate: 90_000,
+            channels: 1,
+            payload_type: 96,
+            orientation_id: None,
+        };
+        FeedState { feed, paused }
+    }
+
+    fn slot(number: u8) -> SlotId {
+        SlotId::try_from(number).unwrap()
+    }
+
+    fn occupant(name: &str) -> Occupant {
+        Occupant { peer: PeerId(Default::default()), name: wire::DisplayName::parse(name).unwrap() }
+    }
+}
