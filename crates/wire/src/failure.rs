@@ -43,6 +43,8 @@ pub enum Code {
     RoomFull,
     RoomClosed,
     SlotTaken,
+    /// The thing has moved on and does not go back (HTTP 409).
+    Conflict,
     NotJoined,
     AlreadyJoined,
     /// The peer is in the green room; this needs admission.

@@ -16,6 +16,10 @@ pub fn apply(connection: &mut Connection, changes: &[Change]) -> Result<(), Stor
             Change::RoomDeleted(id) => {
                 transaction.execute("DELETE FROM room WHERE id = ?1", [id.as_str()])?;
             }
+            Change::InviteDeleted(id) => {
+                transaction.execute("DELETE FROM seat WHERE invite = ?1", [id.to_string()])?;
+                transaction.execute("DELETE FROM invite WHERE id = ?1", [id.to_string()])?;
+            }
             Change::Invite(invite) => write_invite(&transaction, invite)?,
             Change::Seat(seat) => write_seat(&transaction, seat)?,
         }

@@ -1,0 +1,6 @@
+//! Stories, and a random walk that checks what always holds.
+
+mod entering;
+mod random_walk;
+mod show;
+mod world;
