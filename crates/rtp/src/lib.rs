@@ -16,6 +16,7 @@
 mod bytes;
 pub mod codec;
 pub mod ext;
+pub mod frame;
 pub mod packet;
 pub mod rtcp;
 pub mod sequence;
