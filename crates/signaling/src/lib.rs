@@ -2,6 +2,22 @@
 //! beyond sockets and limits.
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod backend;
+pub mod config;
+mod connection;
+mod dashboard;
+mod events;
+mod gate;
+mod guard;
+mod listener;
+mod pages;
+mod parse;
+mod rest;
+pub mod server;
+mod session;
+mod sockets;
 
 pub use backend::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
+pub use config::{AllowedOrigins, Config, LanConfig, Limits, PageSource};
+pub use server::{LanError, Server, StartError};

@@ -1,0 +1,187 @@
+//! The Socket.IO events a client may send, as values that cannot be wrong.
+
+use crate::parse::{bounded_text, invalid, object};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
+use wire::sfu::{Chat, CreateTransport, GetStats, JoinRoom, PeerRequest, Produce};
+use wire::{Code, Failure};
+
+/// One request of a client.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Join(JoinRoom),
+    Peer(PeerRequest),
+}
+
+/// Reads `["event", payload?]`.
+pub(crate) fn parse(packet: &str) -> Result<Request, Failure> {
+    let parts: Vec<&RawValue> =
+        serde_json::from_str(packet).map_err(|_| invalid("The message is not valid JSON."))?;
+    let (name, payload) = match parts.as_slice() {
+        [name] => (name, None),
+        [name, payload] => (name, Some(payload.get())),
+        _ => return Err(invalid("An event has one payload: a JSON object.")),
+    };
+    let name: String = serde_json::from_str(name.get()).map_err(|_| invalid("An event's name is a text."))?;
+    request(&name, payload.filter(|payload| *payload != "null").unwrap_or("{}"))
+}
+
+fn request(event: &str, payload: &str) -> Result<Request, Failure> {
+    use PeerRequest::*;
+    Ok(Request::Peer(match event {
+        "join-room" => return Ok(Request::Join(object(payload)?)),
+        "get-router-rtp-capabilities" => nothing(payload, GetRouterRtpCapabilities)?,
+        "create-webrtc-transport" => CreateWebrtcTransport(create_transport(payload)?),
+        "connect-transport" => ConnectTransport(object(payload)?),
+        "add-ice-candidate" => AddIceCandidate(object(payload)?),
+        "restart-ice" => RestartIce(object(payload)?),
+        "produce" => Produce(produce(payload)?),
+        "consume" => Consume(object(payload)?),
+        "resume-consumer" => ResumeConsumer(object(payload)?),
+        "pause-consumer" => PauseConsumer(object(payload)?),
+        "close-consumer" => CloseConsumer(object(payload)?),
+        "pause-producer" => PauseProducer(object(payload)?),
+        "resume-producer" => ResumeProducer(object(payload)?),
+        "close-producer" => CloseProducer(object(payload)?),
+        "set-preferred-layers" => SetPreferredLayers(object(payload)?),
+        "request-key-frame" => RequestKeyFrame(object(payload)?),
+        "get-stats" => GetStats(stats(payload)?),
+        "chat" => Chat(chat(payload)?),
+        "raise-hand" => RaiseHand(object(payload)?),
+        "set-display-name" => SetDisplayName(object(payload)?),
+        "leave-room" => nothing(payload, LeaveRoom)?,
+        unknown => {
+            let name: String = unknown.chars().filter(|c| !c.is_control()).take(64).collect();
+            return Err(Failure::new(Code::UnknownEvent, format!("There is no event `{name}`.")));
+        }
+    }))
+}
+
+/// Events without payload accept an empty object, nothing, or fields nobody reads.
+fn nothing(payload: &str, request: PeerRequest) -> Result<PeerRequest, Failure> {
+    checked::<std::collections::BTreeMap<String, IgnoredAny>>(payload, |_| Ok(()))?;
+    Ok(request)
+}
+
+fn create_transport(payload: &str) -> Result<CreateTransport, Failure> {
+    checked(payload, |asked: &CreateTransport| {
+        asked.direction().map(|_| ()).ok_or_else(|| invalid("Say `direction`: \"send\" or \"recv\"."))
+    })
+}
+
+fn produce(payload: &str) -> Result<Produce, Failure> {
+    checked(payload, |asked: &Produce| {
+        // It is repeated to every peer of the room.
+        let bytes = serde_json::to_vec(&asked.app_data).map_or(usize::MAX, |json| json.len());
+        if bytes <= MAX_APP_DATA {
+            return Ok(());
+        }
+        Err(Failure::new(Code::TooLarge, format!("`appData` has at most {} kB.", MAX_APP_DATA / 1024)))
+    })
+}
+
+fn stats(payload: &str) -> Result<GetStats, Failure> {
+    checked(payload, |asked: &GetStats| {
+        let named = [asked.transport_id.is_some(), asked.producer_id.is_some(), asked.consumer_id.is_some()];
+        if named.into_iter().filter(|named| *named).count() <= 1 {
+            return Ok(());
+        }
+        Err(invalid("Ask for one of `transportId`, `producerId`, `consumerId`, or for none of them."))
+    })
+}
+
+fn chat(payload: &str) -> Result<Chat, Failure> {
+    checked(payload, |said: &Chat| bounded_text("text", &said.text, MAX_CHAT))
+}
+
+fn checked<T: DeserializeOwned>(
+    payload: &str,
+    check: impl Fn(&T) -> Result<(), Failure>,
+) -> Result<T, Failure> {
+    let value = object(payload)?;
+    check(&value)?;
+    Ok(value)
+}
+
+const MAX_CHAT: usize = 2_000;
+const MAX_APP_DATA: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_event_is_understood() {
+        let id = "00000000-0000-4000-8000-000000000000";
+        for (event, payload) in [
+            ("join-room", r#"{"roomId":"show"}"#.to_owned()),
+            ("get-router-rtp-capabilities", "null".into()),
+            ("create-webrtc-transport", r#"{"producing":true}"#.into()),
+            (
+                "connect-transport",
+                format!(r#"{{"transportId":"{id}","dtlsParameters":{{"fingerprints":[]}}}}"#),
+            ),
+            ("restart-ice", format!(r#"{{"transportId":"{id}"}}"#)),
+            (
+                "produce",
+                format!(r#"{{"transportId":"{id}","kind":"audio","rtpParameters":{{"codecs":[]}}}}"#),
+            ),
+            ("consume", format!(r#"{{"producerId":"{id}","rtpCapabilities":{{}}}}"#)),
+            ("resume-consumer", format!(r#"{{"consumerId":"{id}"}}"#)),
+            ("pause-consumer", format!(r#"{{"consumerId":"{id}"}}"#)),
+            ("close-consumer", format!(r#"{{"consumerId":"{id}"}}"#)),
+            ("pause-producer", format!(r#"{{"producerId":"{id}"}}"#)),
+            ("resume-producer", format!(r#"{{"producerId":"{id}"}}"#)),
+            ("close-producer", format!(r#"{{"producerId":"{id}"}}"#)),
+            ("set-preferred-layers", format!(r#"{{"consumerId":"{id}","spatialLayer":1}}"#)),
+            ("request-key-frame", format!(r#"{{"consumerId":"{id}"}}"#)),
+            ("get-stats", "{}".into()),
+            ("chat", r#"{"text":"hello\nyou"}"#.into()),
+            ("raise-hand", r#"{"raised":true}"#.into()),
+            ("set-display-name", r#"{"displayName":"Ada"}"#.into()),
+            ("leave-room", r#"{"why":"not read"}"#.into()),
+        ] {
+            let parsed = parse(&format!("[{event:?},{payload}]"));
+            assert!(parsed.is_ok(), "{event}: {parsed:?}");
+        }
+        assert!(matches!(parse(r#"["leave-room"]"#), Ok(Request::Peer(PeerRequest::LeaveRoom))));
+        assert!(matches!(parse(r#"["get-stats"]"#), Ok(Request::Peer(PeerRequest::GetStats(_)))));
+    }
+
+    #[test]
+    fn everything_else_is_refused_in_words() {
+        let check = |packet: &str, code: Code, words: &str| {
+            let failure = parse(packet).expect_err(packet);
+            assert_eq!(failure.code, code, "{packet}");
+            assert!(failure.error.contains(words), "{packet}: {}", failure.error);
+        };
+        check(r#"["no-such-event",{}]"#, Code::UnknownEvent, "no-such-event");
+        check(&format!("[\"{}\"]", "e".repeat(9_000)), Code::UnknownEvent, "There is no event");
+        check(r#"["create-webrtc-transport"]"#, Code::InvalidRequest, "direction");
+        check(r#"["create-webrtc-transport",{"direction":"sideways"}]"#, Code::InvalidRequest, "direction");
+        check(r#"["leave-room","now"]"#, Code::InvalidRequest, "object");
+        check(r#"["leave-room",{},{}]"#, Code::InvalidRequest, "one payload");
+        check(r#"["join-room"]"#, Code::InvalidRequest, "roomId");
+        check(r#"["chat",{"text":" "}]"#, Code::InvalidRequest, "text");
+        check(r#"["chat",{"text":"a\u0007b"}]"#, Code::InvalidRequest, "control");
+        check(&format!(r#"["chat",{{"text":"{}"}}]"#, "x".repeat(2_001)), Code::InvalidRequest, "2000");
+        check(r#"["raise-hand",{"raised":"yes"}]"#, Code::InvalidRequest, "raised");
+        check(r#"["join-room",{"#, Code::InvalidRequest, "JSON");
+        let id = "00000000-0000-4000-8000-000000000000";
+        check(
+            &format!(r#"["get-stats",{{"producerId":"{id}","consumerId":"{id}"}}]"#),
+            Code::InvalidRequest,
+            "one of",
+        );
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        check(&format!(r#"["chat",{deep}]"#), Code::InvalidRequest, "object");
+        check(
+            &format!(
+                r#"["produce",{{"transportId":"{id}","kind":"audio","rtpParameters":{{"codecs":[]}},"appData":{{"a":"{}"}}}}]"#,
+                "x".repeat(5_000)
+            ),
+            Code::TooLarge,
+            "appData",
+        );
+    }
+}

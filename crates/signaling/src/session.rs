@@ -1,0 +1,261 @@
+//! One socket's session: its requests in order, its notices, its end.
+
+use crate::backend::{Backend, Caller, OUTBOX_CAPACITY};
+use crate::events::{self, Request};
+use crate::gate::{Gate, Verdict};
+use serde::Serialize;
+use serde_json::Value;
+use socketioxide::extract::{AckSender, SocketRef};
+use socketioxide::handler::FromMessageParts;
+use socketioxide::socket::Socket;
+use socketioxide::{SendError, SocketError};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::sfu::{JoinRoom, Notice, PeerRequest};
+use wire::{Code, Failure};
+
+/// A message as it was read, and where its answer goes.
+pub(crate) struct Incoming {
+    pub text: Result<String, Failure>,
+    pub ack: Option<i64>,
+}
+
+/// Works through one socket's requests. Ends when the socket has ended, and tells the engine.
+pub(crate) struct Session<B> {
+    backend: B,
+    caller: Caller,
+    outgoing: Outgoing,
+    gate: Arc<Mutex<Gate>>,
+    answer_time: Duration,
+    tasks: TaskTracker,
+    membership: Membership,
+}
+
+/// Whether the engine knows this session.
+enum Membership {
+    Stranger,
+    /// `leaving`: the end of the outbox is the client's own wish and no reason to disconnect it.
+    Joined {
+        leaving: Arc<AtomicBool>,
+    },
+}
+
+impl<B: Backend> Session<B> {
+    pub(crate) fn new(
+        backend: B,
+        caller: Caller,
+        outgoing: Outgoing,
+        gate: Arc<Mutex<Gate>>,
+        answer_time: Duration,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { backend, caller, outgoing, gate, answer_time, tasks, membership: Membership::Stranger }
+    }
+
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Incoming>, connected: Arc<Notify>) {
+        let ended = self.outgoing.ended.clone();
+        tokio::select! {
+            () = connected.notified() => {}
+            () = ended.cancelled() => {}
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => break,
+                incoming = requests.recv() => match incoming {
+                    Some(incoming) => self.handle(incoming).await,
+                    None => break,
+                },
+            }
+        }
+        // What was sent before the end still counts: a page says `leave-room` and is gone.
+        requests.close();
+        while let Ok(incoming) = requests.try_recv() {
+            self.handle(incoming).await;
+        }
+        if matches!(self.membership, Membership::Joined { .. }) {
+            self.backend.disconnected(self.caller.session).await;
+        }
+    }
+
+    async fn handle(&mut self, incoming: Incoming) {
+        let ack = incoming.ack;
+        match incoming.text.and_then(|text| events::parse(&text)) {
+            Ok(Request::Join(request)) => self.join(request, ack).await,
+            Ok(Request::Peer(request)) => self.request(request, ack).await,
+            Err(failure) => self.refuse(failure, ack).await,
+        }
+    }
+
+    async fn join(&mut self, request: JoinRoom, ack: Option<i64>) {
+        if self.outgoing.ended.is_cancelled() {
+            return;
+        }
+        let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
+        let joined = within(self.answer_time, self.backend.join(self.caller.clone(), request, outbox)).await;
+        let answer = joined.and_then(as_json);
+        self.outgoing.answer(ack, &answer).await;
+        let Ok(payload) = answer else { return };
+        self.outgoing.emit("room-joined", &payload).await;
+        let leaving = Arc::new(AtomicBool::new(false));
+        self.tasks.spawn(forward(notices, self.outgoing.clone(), leaving.clone()));
+        self.membership = Membership::Joined { leaving };
+    }
+
+    async fn request(&mut self, request: PeerRequest, ack: Option<i64>) {
+        let leaving = match (&request, &self.membership) {
+            (PeerRequest::LeaveRoom, Membership::Joined { leaving }) => Some(leaving.clone()),
+            _ => None,
+        };
+        if let Some(leaving) = &leaving {
+            leaving.store(true, Ordering::SeqCst);
+        }
+        let reply = within(self.answer_time, self.backend.request(self.caller.session, request)).await;
+        if let (Some(leaving), Err(_)) = (&leaving, &reply) {
+            leaving.store(false, Ordering::SeqCst);
+        }
+        self.outgoing.answer(ack, &reply.and_then(as_json)).await;
+    }
+
+    async fn refuse(&mut self, failure: Failure, ack: Option<i64>) {
+        let verdict = match failure.code {
+            Code::UnknownEvent => {
+                self.gate.lock().unwrap_or_else(PoisonError::into_inner).refuse(Instant::now(), failure)
+            }
+            _ => Verdict::Refuse(failure),
+        };
+        match verdict {
+            Verdict::End(failure) => {
+                self.outgoing.answer(None, &Err(failure)).await;
+                self.outgoing.close().await;
+            }
+            Verdict::Refuse(failure) => self.outgoing.answer(ack, &Err(failure)).await,
+            Verdict::Pass => {}
+        }
+    }
+}
+
+/// Sends a peer's notices until the engine or the client ends it.
+async fn forward(mut notices: mpsc::Receiver<Notice>, outgoing: Outgoing, leaving: Arc<AtomicBool>) {
+    loop {
+        tokio::select! {
+            () = outgoing.ended.cancelled() => return,
+            notice = notices.recv() => match notice {
+                Some(notice) => {
+                    let (event, payload) = notice.into_event();
+                    outgoing.emit(&event, &payload).await;
+                }
+                None => break,
+            },
+        }
+    }
+    if !leaving.load(Ordering::SeqCst) {
+        outgoing.close().await;
+    }
+}
+
+/// The sending side of one socket.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    socket: Arc<Socket>,
+    ended: CancellationToken,
+    /// Cuts the TCP connection by which the client first came.
+    cut: Option<CancellationToken>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(socket: Arc<Socket>, ended: CancellationToken, cut: Option<CancellationToken>) -> Self {
+        Self { socket, ended, cut }
+    }
+
+    /// Answers by the client's callback; without one, a failure is emitted as `error`.
+    async fn answer(&self, ack: Option<i64>, answer: &Result<Value, Failure>) {
+        match (ack, answer) {
+            (Some(_), Ok(payload)) => self.push(|| self.try_ack(ack, payload)).await,
+            (Some(_), Err(failure)) => self.push(|| self.try_ack(ack, failure)).await,
+            (None, Err(failure)) => self.push(|| self.socket.emit("error", failure)).await,
+            (None, Ok(_)) => {}
+        }
+    }
+
+    async fn emit(&self, event: &str, payload: &Value) {
+        self.push(|| self.socket.emit(event, payload)).await;
+    }
+
+    /// Refuses without waiting: who floods and does not read goes without an answer.
+    pub(crate) fn try_refuse(&self, ack: Option<i64>, failure: &Failure) {
+        let _ = match ack {
+            Some(_) => self.try_ack(ack, failure),
+            None => self.socket.emit("error", failure),
+        };
+    }
+
+    /// Disconnects after what was sent before; a client that does not hang up itself is cut off.
+    pub(crate) async fn close(&self) {
+        self.push(|| SocketRef::from(self.socket.clone()).disconnect().map_err(SendError::Socket)).await;
+        self.ended.cancel();
+        if let Some(cut) = &self.cut {
+            tokio::time::sleep(HANG_UP_TIME).await;
+            cut.cancel();
+        }
+    }
+
+    fn try_ack(&self, ack: Option<i64>, payload: &(impl Serialize + ?Sized)) -> Result<(), SendError> {
+        let Ok(sender) = AckSender::from_message_parts(
+            &self.socket,
+            &mut socketioxide::handler::Value::Str(Default::default(), None),
+            &ack,
+        );
+        sender.send(payload)
+    }
+
+    /// Waits while the client's buffer is full; who reads nothing for [`STALL_TIME`] is cut off.
+    async fn push(&self, attempt: impl Fn() -> Result<(), SendError>) {
+        let mut waited = Duration::ZERO;
+        loop {
+            match attempt() {
+                Err(SendError::Socket(SocketError::InternalChannelFull)) if !self.ended.is_cancelled() => {}
+                Err(SendError::Serialize(error)) => return tracing::error!(%error, "cannot encode an answer"),
+                _ => return,
+            }
+            if waited >= STALL_TIME {
+                tracing::debug!("a client reads nothing: cutting it off");
+                self.ended.cancel();
+                if let Some(cut) = &self.cut {
+                    cut.cancel();
+                }
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+            waited += RETRY;
+        }
+    }
+}
+
+/// The engine's answer, or a refusal when it takes too long.
+pub(crate) async fn within<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(time, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::new(Code::Busy, "The engine did not answer in time. Try again.")),
+    }
+}
+
+fn as_json(payload: impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(payload).map_err(|error| {
+        tracing::error!(%error, "cannot encode an answer");
+        Failure::new(Code::Internal, "The answer could not be written.")
+    })
+}
+
+/// A phone that changes networks is silent for a few seconds and comes back; the heartbeat takes 45.
+const STALL_TIME: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(20);
+const HANG_UP_TIME: Duration = Duration::from_secs(2);

@@ -1,0 +1,229 @@
+//! Socket.IO on the root namespace: admits sockets and hands their messages, in order, to a session.
+
+use crate::backend::{Backend, Caller, SessionId};
+use crate::config::Limits;
+use crate::connection::Connection;
+use crate::gate::{Gate, Verdict};
+use crate::session::{Incoming, Outgoing, Session};
+use axum::Router;
+use axum::extract::{Query, Request};
+use axum::http::Uri;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use serde::Deserialize;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::{ConnectHandler, MessageHandler, Value};
+use socketioxide::socket::Socket;
+use socketioxide::{ParserConfig, SocketIo};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use wire::{Code, Failure};
+
+/// Opens the namespace. The router answers `/socket.io/`; the handle closes every socket.
+pub(crate) fn open<B: Backend>(backend: B, limits: Limits, tasks: TaskTracker) -> (Router, SocketIo) {
+    let ceiling = limits.message_bytes * TRANSPORT_SLACK;
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(MAX_ATTACHMENTS)
+        .max_incoming_binary_buf_size(limits.message_bytes)
+        .packet_completion_timeout(limits.request_time);
+    let (service, io) = SocketIo::builder()
+        .req_path("/socket.io")
+        .max_payload(ceiling as u64)
+        .ws_max_message_size(ceiling)
+        .ws_max_frame_size(ceiling)
+        .max_buffer_size(SEND_BUFFER)
+        .connect_timeout(limits.request_time)
+        .with_parser(parser)
+        .build_svc();
+
+    let admit = move |socket: SocketRef, auth: TryData<Handshake>| {
+        let admitted = admit(backend.clone(), &limits, &tasks, &socket, auth);
+        async move { admitted }
+    };
+    // Handlers are set before the client learns that it is connected: its first event must find them.
+    io.ns("/", connected.with(admit));
+
+    let router = Router::new()
+        .route_service("/socket.io", service.clone())
+        .route_service("/socket.io/", service)
+        .layer(from_fn(mark_handshake));
+    (router, io)
+}
+
+/// What a client may say while connecting; unknown fields are its own business.
+#[derive(Debug, Default, Deserialize)]
+struct Handshake {
+    token: Option<String>,
+}
+
+/// One engine.io handshake opens the namespace once. A socket that was disconnected for flooding would
+/// otherwise come back on the same connection with its allowance refilled.
+#[derive(Clone, Debug)]
+struct Once(Arc<AtomicBool>);
+
+async fn mark_handshake(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Once(Arc::new(AtomicBool::new(false))));
+    next.run(request).await
+}
+
+fn admit<B: Backend>(
+    backend: B,
+    limits: &Limits,
+    tasks: &TaskTracker,
+    socket: &SocketRef,
+    auth: TryData<Handshake>,
+) -> Result<(), Failure> {
+    let parts = socket.req_parts();
+    let fresh = parts.extensions.get::<Once>().is_some_and(|once| !once.0.swap(true, Ordering::SeqCst));
+    if !fresh {
+        return Err(Failure::new(Code::RateLimited, "This connection was closed. Open a new one."));
+    }
+    let auth = auth.0.map_err(|_| {
+        Failure::new(Code::InvalidRequest, "`auth` must be an object, and its `token` a text.")
+    })?;
+    let connection = parts.extensions.get::<Connection>();
+    let caller = Caller {
+        session: SessionId(Uuid::new_v4()),
+        address: connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.remote.ip().to_canonical()),
+        token: auth.token.or_else(|| token_in_query(&parts.uri)),
+    };
+    let ended = CancellationToken::new();
+    let (inbox, requests) = mpsc::channel(limits.queued_requests);
+    let door = Arc::new(Door {
+        gate: Arc::new(Mutex::new(Gate::new(limits, Instant::now()))),
+        inbox,
+        requests: Mutex::new(Some(requests)),
+        connected: Arc::new(Notify::new()),
+        ended: ended.clone(),
+        cut: connection.map(|c| c.cut.clone()),
+        caller,
+        backend,
+        answer_time: limits.answer_time,
+        tasks: tasks.clone(),
+    });
+    socket.extensions.insert(Connected(door.connected.clone()));
+    socket.on_disconnect(move || {
+        ended.cancel();
+        async {}
+    });
+    socket.on_fallback(Listening(door));
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Connected(Arc<Notify>);
+
+async fn connected(socket: SocketRef) {
+    if let Some(connected) = socket.extensions.get::<Connected>() {
+        connected.0.notify_one();
+    }
+}
+
+/// The reading side of one socket. Everything here runs in the task that reads the connection, so the order
+/// of messages is the client's; nothing here waits.
+struct Door<B> {
+    /// A lock, because the session counts refusals as well; held for one computation.
+    gate: Arc<Mutex<Gate>>,
+    /// *Request* kind: when full, the request is refused as `busy`.
+    inbox: mpsc::Sender<Incoming>,
+    /// Until the first message: then the session takes it.
+    requests: Mutex<Option<mpsc::Receiver<Incoming>>>,
+    connected: Arc<Notify>,
+    ended: CancellationToken,
+    cut: Option<CancellationToken>,
+    caller: Caller,
+    backend: B,
+    answer_time: Duration,
+    tasks: TaskTracker,
+}
+
+struct Listening<B>(Arc<Door<B>>);
+
+/// Tells [`Listening`] from the handlers that are functions.
+struct ByDoor;
+
+impl<B: Backend> MessageHandler<LocalAdapter, ByDoor> for Listening<B> {
+    fn call(&self, socket: Arc<Socket>, packet: Value, ack: Option<i64>) {
+        self.0.handle_message(socket, packet, ack);
+    }
+}
+
+impl<B: Backend> Door<B> {
+    fn handle_message(&self, socket: Arc<Socket>, packet: Value, ack: Option<i64>) {
+        if self.ended.is_cancelled() {
+            return;
+        }
+        let outgoing = Outgoing::new(socket, self.ended.clone(), self.cut.clone());
+        let verdict = self
+            .gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .handle_message(Instant::now(), bytes(&packet));
+        match verdict {
+            Verdict::Pass => self.queue(packet, ack, outgoing),
+            Verdict::Refuse(failure) => outgoing.try_refuse(ack, &failure),
+            Verdict::End(failure) => {
+                outgoing.try_refuse(None, &failure);
+                self.ended.cancel();
+                self.tasks.spawn(async move { outgoing.close().await });
+            }
+        }
+    }
+
+    fn queue(&self, packet: Value, ack: Option<i64>, outgoing: Outgoing) {
+        let text = match &packet {
+            Value::Str(text, None) => Ok(text.as_str().to_owned()),
+            _ => Err(Failure::new(Code::InvalidRequest, "No event has binary attachments.")),
+        };
+        self.start_session(&outgoing);
+        if self.inbox.try_send(Incoming { text, ack }).is_err() {
+            outgoing.try_refuse(ack, &Failure::new(Code::Busy, "Too many requests are waiting. Try again."));
+        }
+    }
+
+    /// The session holds the socket, which holds this door: it begins with the first message, when
+    /// `on_disconnect` is sure to be called.
+    fn start_session(&self, outgoing: &Outgoing) {
+        let Some(requests) = self.requests.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let session = Session::new(
+            self.backend.clone(),
+            self.caller.clone(),
+            outgoing.clone(),
+            self.gate.clone(),
+            self.answer_time,
+            self.tasks.clone(),
+        );
+        self.tasks.spawn(session.run(requests, self.connected.clone()));
+    }
+}
+
+fn bytes(packet: &Value) -> usize {
+    match packet {
+        Value::Str(text, attached) => {
+            text.len() + attached.iter().flatten().map(|bytes| bytes.len()).sum::<usize>()
+        }
+        Value::Bytes(bytes) => bytes.len(),
+    }
+}
+
+fn token_in_query(uri: &Uri) -> Option<String> {
+    let Query(handshake) = Query::<Handshake>::try_from_uri(uri).ok()?;
+    handshake.token
+}
+
+/// A message somewhat too large is answered; one larger than this many times the limit ends the connection
+/// before it is read.
+const TRANSPORT_SLACK: usize = 4;
+/// No event has attachments; a few are read so that they can be refused in words.
+const MAX_ATTACHMENTS: usize = 4;
+/// Packets that wait for a slow client's network; when full, its notices wait in its outbox, which is bounded.
+const SEND_BUFFER: usize = 512;
