@@ -1,0 +1,203 @@
+//! A host that needs no guest: slots with a moving pattern, a picture counter and a tone, for trying OBS.
+//!
+//! `pattern SOCKET [--slots N] [--size 640x360] [--fps 30] [--rotate 90] [--names Ada,Bob] [--still] [--flash]`
+//!
+//! Eight by eight pixels make a dot. The top row of dots has the picture counter as 32 bits, white for 1, the
+//! highest bit at the left; the second row the complement. Slot `n` plays 440 × n Hz at a quarter of full scale.
+//! With `--flash` the picture is white and the tone sounds only in the first tenth of each second: pictures and
+//! sound that belong together. Commands on standard input: `leave N`, `enter N NAME`, `camera N on|off`.
+
+use greenroom_frame_ipc::*;
+use std::io::BufRead;
+use std::path::Path;
+use std::time::Duration;
+
+struct Options {
+    socket: String,
+    slots: u8,
+    width: u32,
+    height: u32,
+    fps: u64,
+    rotation: Rotation,
+    names: Vec<String>,
+    still: bool,
+    flash: bool,
+}
+
+fn options() -> Option<Options> {
+    let mut arguments = std::env::args().skip(1);
+    let mut options = Options {
+        socket: arguments.next()?,
+        slots: 2,
+        width: 640,
+        height: 360,
+        fps: 30,
+        rotation: Rotation::None,
+        names: vec!["Ada".into(), "Bob".into()],
+        still: false,
+        flash: false,
+    };
+    while let Some(name) = arguments.next() {
+        match name.as_str() {
+            "--slots" => options.slots = arguments.next()?.parse().ok()?,
+            "--size" => {
+                let size = arguments.next()?;
+                let (width, height) = size.split_once('x')?;
+                (options.width, options.height) = (width.parse().ok()?, height.parse().ok()?);
+            }
+            "--fps" => options.fps = arguments.next()?.parse().ok()?,
+            "--rotate" => options.rotation = Rotation::from_degrees(arguments.next()?.parse().ok()?)?,
+            "--names" => options.names = arguments.next()?.split(',').map(str::to_owned).collect(),
+            "--still" => options.still = true,
+            "--flash" => options.flash = true,
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+fn main() {
+    let Some(options) = options() else {
+        eprintln!(
+            "usage: pattern SOCKET [--slots N] [--size WxH] [--fps N] [--rotate DEG] [--names A,B] [--still] [--flash]"
+        );
+        std::process::exit(2);
+    };
+    let host = Host::bind(Path::new(&options.socket), options.slots).expect("cannot bind");
+    let mut slots: Vec<_> = (1..=options.slots).filter_map(|n| host.slot(n)).collect();
+    let mut states: Vec<_> = (0..slots.len()).map(|i| state(options.names.get(i).cloned(), 1)).collect();
+    for (slot, state) in slots.iter_mut().zip(&states) {
+        slot.set_state(state.clone());
+    }
+    println!("ready");
+
+    // A rendezvous: a command waits for the next picture.
+    let (send, commands) = std::sync::mpsc::sync_channel(0);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+
+    let started = now_ns();
+    let (mut pictures, mut chunks) = (0_u64, 0_u64);
+    let mut picture = Pattern::new(options.width, options.height);
+    loop {
+        let picture_at = started + pictures * 1_000_000_000 / options.fps;
+        let chunk_at = started + chunks * CHUNK_NS;
+        let next = picture_at.min(chunk_at);
+        std::thread::sleep(Duration::from_nanos(next.saturating_sub(now_ns())));
+        if let Ok(line) = commands.try_recv() {
+            obey(&line, &mut slots, &mut states);
+        }
+        if picture_at <= chunk_at {
+            let lit = options.flash && (picture_at - started) % 1_000_000_000 < FLASH_NS;
+            for (i, slot) in slots.iter_mut().enumerate().filter(|(i, _)| states[*i].video_live) {
+                if !options.still || pictures == 0 {
+                    picture.draw(pictures, i, lit);
+                    let planes = picture.planes();
+                    let frame = VideoFrame {
+                        format: PixelFormat::I420,
+                        width: options.width,
+                        height: options.height,
+                        planes: &planes,
+                        timestamp_ns: picture_at,
+                        arrival_ns: picture_at,
+                        full_range: false,
+                        matrix: Matrix::Bt709,
+                        rotation: options.rotation,
+                    };
+                    slot.write_video(&frame).expect("the picture is allowed");
+                }
+            }
+            pictures += 1;
+        } else {
+            for (i, slot) in slots.iter_mut().enumerate().filter(|(i, _)| states[*i].audio_live) {
+                let samples: Vec<f32> = (0..CHUNK as u64)
+                    .map(|k| {
+                        let at = chunks * CHUNK as u64 + k;
+                        let silent = options.flash && at * 1_000_000_000 / 48_000 % 1_000_000_000 >= FLASH_NS;
+                        let phase = at as f64 * 440.0 * (i + 1) as f64 / 48_000.0;
+                        if silent { 0.0 } else { 0.25 * (phase * std::f64::consts::TAU).sin() as f32 }
+                    })
+                    .collect();
+                slot.write_audio(&[&samples, &samples], CHUNK, 48_000, chunk_at)
+                    .expect("the sound is allowed");
+            }
+            chunks += 1;
+        }
+    }
+}
+
+fn state(occupant: Option<String>, epoch: u32) -> SlotState {
+    let live = occupant.is_some();
+    SlotState { occupant, video_live: live, audio_live: live, epoch }
+}
+
+fn obey(line: &str, slots: &mut [SlotWriter], states: &mut [SlotState]) {
+    let words: Vec<_> = line.split(' ').collect();
+    let Some(index) = words.get(1).and_then(|n| n.parse::<usize>().ok()).and_then(|n| n.checked_sub(1))
+    else {
+        return;
+    };
+    let (Some(slot), Some(known)) = (slots.get_mut(index), states.get_mut(index)) else { return };
+    match words[..] {
+        ["leave", _] => *known = state(None, known.epoch + 1),
+        ["enter", _, name] => *known = state(Some(name.to_owned()), known.epoch + 1),
+        ["camera", _, on] => known.video_live = on == "on",
+        _ => return,
+    }
+    slot.set_state(known.clone());
+    println!("{line}");
+}
+
+struct Pattern {
+    width: usize,
+    height: usize,
+    y: Vec<u8>,
+    u: Vec<u8>,
+    v: Vec<u8>,
+}
+
+impl Pattern {
+    fn new(width: u32, height: u32) -> Self {
+        let (width, height) = (width as usize, height as usize);
+        let half = width.div_ceil(2) * height.div_ceil(2);
+        Self { width, height, y: vec![0; width * height], u: vec![0; half], v: vec![0; half] }
+    }
+
+    fn draw(&mut self, number: u64, slot: usize, lit: bool) {
+        let (width, bar) = (self.width, number as usize * 4 % self.width);
+        for (row, line) in self.y.chunks_mut(width).enumerate() {
+            for (x, pixel) in line.iter_mut().enumerate() {
+                *pixel = match (row / DOT, x / DOT) {
+                    (band @ (0 | 1), bit @ 0..32) if (number >> (31 - bit) & 1 == 1) == (band == 0) => 235,
+                    (0 | 1, 0..32) => 16,
+                    _ if lit => 235,
+                    _ if x.abs_diff(bar) < 8 => 200,
+                    _ => 60 + (row * 60 / self.height) as u8,
+                };
+            }
+        }
+        // Each slot has a colour of its own.
+        let (u, v) = [(90, 200), (200, 90), (90, 90), (200, 200)][slot % 4];
+        self.u.fill(u);
+        self.v.fill(v);
+    }
+
+    fn planes(&self) -> [Plane<'_>; 3] {
+        let half = self.width.div_ceil(2);
+        [
+            Plane { data: &self.y, stride: self.width },
+            Plane { data: &self.u, stride: half },
+            Plane { data: &self.v, stride: half },
+        ]
+    }
+}
+
+const DOT: usize = 8;
+const CHUNK: usize = 480;
+const CHUNK_NS: u64 = 10_000_000;
+const FLASH_NS: u64 = 100_000_000;

@@ -1,0 +1,325 @@
+//! What a source shows: the guest, or what the streamer chose for when the guest is away.
+
+use crate::settings::Away;
+use frame_ipc::{SlotState, slot_label};
+
+/// Decides for one source. Times are nanoseconds of any one clock.
+pub struct Stage {
+    slot: u8,
+    away: Away,
+    shown: Option<u64>,
+    link: Link,
+    state: SlotState,
+    /// A picture of the guest who is in the slot now has been on screen.
+    seen: bool,
+    /// Whose picture was on screen last.
+    pictured: Option<String>,
+    /// The moment from which the wait for the next picture counts.
+    expected_from: u64,
+    drawn: Drawn,
+}
+
+enum Link {
+    Up,
+    /// No state since then.
+    Down {
+        since: u64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Drawn {
+    Nothing,
+    Picture,
+    Slate { title: String, at: u64 },
+    Blank,
+}
+
+/// What is to be drawn now, instead of a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// A card with this on it.
+    Slate(String),
+    Blank,
+}
+
+impl Stage {
+    pub fn new(slot: u8, away: Away) -> Self {
+        Self {
+            slot,
+            away,
+            shown: None,
+            // Down since ever: there is nothing to hold.
+            link: Link::Down { since: 0 },
+            state: SlotState::default(),
+            seen: false,
+            pictured: None,
+            expected_from: 0,
+            drawn: Drawn::Nothing,
+        }
+    }
+
+    pub fn set_away(&mut self, away: Away) {
+        self.away = away;
+    }
+
+    /// The source was bound to another slot: whoever is on screen does not belong there.
+    pub fn set_slot(&mut self, slot: u8) {
+        let drawn = std::mem::replace(&mut self.drawn, Drawn::Nothing);
+        *self = Self { shown: self.shown, drawn, ..Self::new(slot, self.away) };
+    }
+
+    pub fn handle_shown(&mut self, shown: bool, now: u64) {
+        match (self.shown, shown) {
+            (None, true) => {
+                self.shown = Some(now);
+                self.expected_from = self.expected_from.max(now);
+            }
+            (Some(_), false) => self.shown = None,
+            _ => {}
+        }
+    }
+
+    /// The connection ended.
+    pub fn handle_lost(&mut self, now: u64) {
+        if matches!(self.link, Link::Up) {
+            self.link = Link::Down { since: now };
+        }
+    }
+
+    pub fn handle_state(&mut self, state: SlotState, now: u64) {
+        // Epochs of two hosts cannot be compared: after a restart the name decides.
+        let same_host = matches!(self.link, Link::Up);
+        let same_guest =
+            state.occupant == self.state.occupant && (!same_host || state.epoch == self.state.epoch);
+        if !same_guest {
+            self.seen = false;
+        }
+        if !same_host || state.video_live && !self.state.video_live || !same_guest {
+            self.expected_from = now;
+        }
+        self.link = Link::Up;
+        self.state = state;
+    }
+
+    /// A picture of the guest went on screen.
+    pub fn handle_picture(&mut self, now: u64) {
+        self.drawn = Drawn::Picture;
+        self.seen = true;
+        self.pictured = self.state.occupant.clone();
+        self.expected_from = now;
+    }
+
+    /// What to draw now.
+    pub fn poll_draw(&mut self, now: u64) -> Option<Draw> {
+        if !self.is_away(now) && (self.seen || self.drawn != Drawn::Picture) {
+            return None;
+        }
+        match self.away {
+            Away::Hold if self.drawn == Drawn::Picture && self.is_anothers_picture() => {
+                self.drawn = Drawn::Blank;
+                Some(Draw::Blank)
+            }
+            // Or whatever else stands there: there is no picture to go back to.
+            Away::Hold => None,
+            Away::Transparent if self.drawn == Drawn::Blank => None,
+            Away::Transparent => {
+                self.drawn = Drawn::Blank;
+                Some(Draw::Blank)
+            }
+            Away::Slate => {
+                let title = self.title();
+                match &self.drawn {
+                    Drawn::Slate { title: drawn, at } if *drawn == title && now < at + SLATE_INTERVAL => None,
+                    _ => {
+                        self.drawn = Drawn::Slate { title: title.clone(), at: now };
+                        Some(Draw::Slate(title))
+                    }
+                }
+            }
+        }
+    }
+
+    /// When `poll_draw` may have something new without anything happening before.
+    pub fn deadline(&self) -> Option<u64> {
+        let slate = match (&self.drawn, self.away) {
+            (Drawn::Slate { at, .. }, Away::Slate) => Some(at + SLATE_INTERVAL),
+            _ => None,
+        };
+        let doubt = match self.link {
+            Link::Down { since } if self.drawn == Drawn::Picture => Some(since + GRACE),
+            Link::Up if self.shown.is_some() && self.drawn == Drawn::Picture => {
+                Some(self.expected_from + PATIENCE)
+            }
+            _ => None,
+        };
+        slate.into_iter().chain(doubt).min()
+    }
+
+    fn is_away(&self, now: u64) -> bool {
+        match self.link {
+            Link::Down { since } => now >= since + GRACE,
+            Link::Up if self.state.occupant.is_none() || !self.state.video_live => true,
+            // Pictures come only while the source is shown.
+            Link::Up => self.shown.is_some() && now >= self.expected_from + PATIENCE,
+        }
+    }
+
+    /// Somebody is in the slot, and the picture on screen is of somebody else.
+    fn is_anothers_picture(&self) -> bool {
+        match &self.pictured {
+            None => true,
+            pictured => self.state.occupant.is_some() && *pictured != self.state.occupant,
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.state.occupant.as_deref() {
+            Some(name) if !name.is_empty() => name.to_owned(),
+            _ => slot_label(self.slot),
+        }
+    }
+}
+
+/// The engine's media worker restarts within this; a card that flashes up for that long would be worse.
+const GRACE: u64 = 1_000_000_000;
+/// A live camera that sends no picture for this long is as good as away.
+const PATIENCE: u64 = 2_000_000_000;
+/// libobs keeps the last picture; drawing the card again mends what a reset of its graphics lost.
+const SLATE_INTERVAL: u64 = 2_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn with(name: &str, epoch: u32) -> SlotState {
+        SlotState { occupant: Some(name.into()), video_live: true, audio_live: true, epoch }
+    }
+
+    fn slate(title: &str) -> Option<Draw> {
+        Some(Draw::Slate(title.into()))
+    }
+
+    /// On screen at 10 s, with Ada's picture on it.
+    fn live(away: Away) -> Stage {
+        let mut stage = Stage::new(1, away);
+        stage.handle_shown(true, 10 * S);
+        stage.handle_state(with("Ada", 1), 10 * S);
+        stage.handle_picture(10 * S);
+        assert_eq!(stage.poll_draw(10 * S), None);
+        stage
+    }
+
+    #[test]
+    fn a_new_source_shows_the_slots_card_until_there_is_more() {
+        let mut stage = Stage::new(2, Away::Slate);
+        assert_eq!(stage.poll_draw(10 * S), slate("Guest 2"));
+        assert_eq!(stage.poll_draw(10 * S + 1), None);
+        stage.handle_shown(true, 10 * S);
+        stage.handle_state(with("Ada", 1), 10 * S);
+        // Ada is on her way: no need to change the card for a moment.
+        assert_eq!(stage.poll_draw(11 * S), None);
+        stage.handle_picture(11 * S);
+        assert_eq!(stage.poll_draw(11 * S), None);
+    }
+
+    #[test]
+    fn a_guest_who_leaves_gives_the_chosen_picture_at_once() {
+        for (away, expected) in
+            [(Away::Hold, None), (Away::Slate, slate("Guest 1")), (Away::Transparent, Some(Draw::Blank))]
+        {
+            let mut stage = live(away);
+            stage.handle_state(SlotState::default(), 11 * S);
+            assert_eq!(stage.poll_draw(11 * S), expected);
+            assert_eq!(stage.poll_draw(11 * S + 1), None, "once is enough");
+        }
+    }
+
+    #[test]
+    fn a_camera_turned_off_shows_the_guests_name() {
+        let mut stage = live(Away::Slate);
+        stage.handle_state(SlotState { video_live: false, ..with("Ada", 1) }, 11 * S);
+        assert_eq!(stage.poll_draw(11 * S), slate("Ada"));
+    }
+
+    #[test]
+    fn a_restarted_engine_is_waited_for_with_the_last_picture() {
+        let mut stage = live(Away::Slate);
+        stage.handle_lost(11 * S);
+        assert_eq!(stage.poll_draw(12 * S - 1), None);
+        assert_eq!(stage.deadline(), Some(12 * S));
+        // It is back in time, with its own count of epochs.
+        stage.handle_state(with("Ada", 7), 12 * S - 1);
+        assert_eq!(stage.poll_draw(12 * S), None);
+        // But no picture of Ada follows.
+        assert_eq!(stage.poll_draw(14 * S), slate("Ada"));
+    }
+
+    #[test]
+    fn a_dead_engine_is_not_waited_for_long() {
+        let mut stage = live(Away::Transparent);
+        stage.handle_lost(11 * S);
+        stage.handle_lost(11 * S + S / 2);
+        assert_eq!(stage.poll_draw(12 * S), Some(Draw::Blank));
+        stage.handle_state(with("Ada", 1), 20 * S);
+        assert_eq!(stage.poll_draw(20 * S), None);
+        stage.handle_picture(21 * S);
+        assert_eq!(stage.poll_draw(21 * S), None);
+    }
+
+    #[test]
+    fn a_hung_engine_is_noticed_by_its_silence_but_only_on_screen() {
+        let mut stage = live(Away::Slate);
+        assert_eq!(stage.poll_draw(12 * S - 1), None);
+        assert_eq!(stage.poll_draw(12 * S), slate("Ada"));
+
+        let mut hidden = live(Away::Slate);
+        hidden.handle_shown(false, 11 * S);
+        assert_eq!(hidden.poll_draw(60 * S), None);
+        hidden.handle_shown(true, 60 * S);
+        assert_eq!(hidden.poll_draw(61 * S), None);
+        assert_eq!(hidden.poll_draw(62 * S), slate("Ada"));
+    }
+
+    #[test]
+    fn the_next_guest_is_never_shown_with_the_face_of_the_last() {
+        for next in [with("Bob", 2), with("Ada", 2)] {
+            let mut stage = live(Away::Slate);
+            let name = next.occupant.clone().unwrap();
+            stage.handle_state(next, 11 * S);
+            assert_eq!(stage.poll_draw(11 * S), slate(&name));
+            stage.handle_picture(12 * S);
+            assert_eq!(stage.poll_draw(12 * S), None);
+        }
+        for away in [Away::Transparent, Away::Hold] {
+            let mut rebound = live(away);
+            rebound.set_slot(2);
+            assert_eq!(rebound.poll_draw(11 * S), Some(Draw::Blank));
+        }
+    }
+
+    #[test]
+    fn a_held_picture_is_given_up_for_another_guest_only() {
+        let mut stage = live(Away::Hold);
+        stage.handle_state(SlotState { epoch: 2, ..SlotState::default() }, 11 * S);
+        assert_eq!(stage.poll_draw(60 * S), None);
+        stage.handle_state(with("Ada", 3), 61 * S);
+        assert_eq!(stage.poll_draw(61 * S), None);
+        stage.handle_state(SlotState { video_live: false, ..with("Bob", 4) }, 62 * S);
+        assert_eq!(stage.poll_draw(62 * S), Some(Draw::Blank));
+    }
+
+    #[test]
+    fn the_card_is_drawn_again_now_and_then_and_when_the_choice_changes() {
+        let mut stage = Stage::new(1, Away::Slate);
+        assert_eq!(stage.poll_draw(10 * S), slate("Guest 1"));
+        assert_eq!(stage.deadline(), Some(12 * S));
+        assert_eq!(stage.poll_draw(12 * S), slate("Guest 1"));
+        stage.set_away(Away::Transparent);
+        assert_eq!(stage.poll_draw(12 * S), Some(Draw::Blank));
+        stage.set_away(Away::Slate);
+        assert_eq!(stage.poll_draw(12 * S), slate("Guest 1"));
+    }
+}

@@ -1,0 +1,304 @@
+//! One source's own thread: takes from the engine what is checked and whole, gives it to libobs, fills the gaps.
+
+use crate::away::{Draw, Stage};
+use crate::settings::{Board, Wishes};
+use crate::slate;
+use crate::timing::play_at;
+use frame_ipc::{
+    AudioBuffer, AudioInfo, Copied, Event, Matrix, PixelFormat, Reader, Rotation, VideoBuffer, VideoInfo,
+    now_ns,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+/// Where pictures and sound go: libobs, or a test.
+pub trait Sink {
+    fn picture(&self, picture: &Picture<'_>);
+    fn blank(&self);
+    fn sound(&self, sound: &Sound<'_>);
+    /// Length of one frame of the canvas.
+    fn canvas_frame_ns(&self) -> u64;
+    fn log(&self, text: &str);
+}
+
+/// A picture, ready to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    pub format: PixelFormat,
+    pub width: u32,
+    pub height: u32,
+    /// Bytes and bytes per row; the third is empty for NV12.
+    pub planes: [(&'a [u8], u32); 3],
+    pub full_range: bool,
+    pub matrix: Matrix,
+    pub rotation: Rotation,
+    pub timestamp_ns: u64,
+}
+
+/// A chunk of sound, ready to be played.
+#[derive(Clone, Copy)]
+pub struct Sound<'a> {
+    pub samples: &'a AudioBuffer,
+    pub channels: usize,
+    pub frames: usize,
+    pub sample_rate: u32,
+    pub play_at_ns: u64,
+}
+
+/// Runs until `board` says stop. Never waits for anything but the engine's next note and the board.
+pub fn run(board: &Board, sink: &impl Sink, path: impl Fn() -> io::Result<PathBuf>) {
+    let wishes = board.wishes();
+    let mut thread = Thread {
+        sink,
+        path,
+        stage: Stage::new(wishes.slot, wishes.away),
+        wishes: Wishes { shown: false, ..wishes },
+        link: Link::Down { retry_at: 0, pause: FIRST_PAUSE },
+        picture: VideoBuffer::default(),
+        sound: AudioBuffer::default(),
+        card: slate::Card::default(),
+        size: slate::DEFAULT_SIZE,
+        canvas_frame_ns: sink.canvas_frame_ns(),
+        report_at: 0,
+        late: 0,
+        complaint: None,
+        trace: Trace::from_env(),
+    };
+    while !board.is_stopped() {
+        thread.turn(board);
+    }
+}
+
+struct Thread<'a, S, P> {
+    sink: &'a S,
+    path: P,
+    stage: Stage,
+    wishes: Wishes,
+    link: Link,
+    picture: VideoBuffer,
+    sound: AudioBuffer,
+    card: slate::Card,
+    /// Of the last picture as it stood, so that the card takes its place exactly.
+    size: (u32, u32),
+    canvas_frame_ns: u64,
+    report_at: u64,
+    /// Chunks of sound that came too late, since the last second.
+    late: u32,
+    /// What the log was last told, and when.
+    complaint: Option<(String, u64)>,
+    trace: Option<Trace>,
+}
+
+enum Link {
+    Up { reader: Reader, since: u64, pause: u64 },
+    Down { retry_at: u64, pause: u64 },
+}
+
+impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
+    fn turn(&mut self, board: &Board) {
+        board.clear_wake();
+        self.follow(board.wishes());
+        self.connect();
+        self.take();
+        let now = now_ns();
+        if now >= self.report_at {
+            self.report(now);
+        }
+        if let Some(draw) = self.stage.poll_draw(now) {
+            self.draw(&draw, now);
+        }
+        self.wait(board);
+    }
+
+    fn follow(&mut self, wishes: Wishes) {
+        let now = now_ns();
+        let before = std::mem::replace(&mut self.wishes, wishes);
+        if wishes.slot != before.slot {
+            self.link = Link::Down { retry_at: now, pause: FIRST_PAUSE };
+            self.stage.set_slot(wishes.slot);
+        }
+        self.stage.set_away(wishes.away);
+        self.stage.handle_shown(wishes.shown, now);
+        if let (Link::Up { reader, .. }, true) = (&self.link, wishes.shown != before.shown) {
+            reader.set_shown(wishes.shown);
+        }
+    }
+
+    fn connect(&mut self) {
+        let now = now_ns();
+        let Link::Down { retry_at, pause } = self.link else { return };
+        if now < retry_at {
+            return;
+        }
+        match (self.path)().and_then(|path| Reader::connect(&path, self.wishes.slot)) {
+            Ok(reader) => {
+                if self.wishes.shown {
+                    reader.set_shown(true);
+                }
+                self.link = Link::Up { reader, since: now, pause };
+            }
+            Err(error) => self.lost(pause, &format!("Greenroom is not there ({error})")),
+        }
+    }
+
+    fn lost(&mut self, pause: u64, reason: &str) {
+        let now = now_ns();
+        self.stage.handle_lost(now);
+        self.link = Link::Down { retry_at: now + pause, pause: (pause * 2).min(LAST_PAUSE) };
+        let told = self.complaint.as_ref().is_some_and(|(text, at)| text == reason && now < at + SILENCE);
+        if !told {
+            self.sink.log(&format!("Guest {}: {reason}", self.wishes.slot));
+            self.complaint = Some((reason.to_owned(), now));
+        }
+    }
+
+    /// Takes what the engine has announced: all the sound, and of the pictures the last.
+    fn take(&mut self) {
+        let mut newest = None;
+        for _ in 0..EVENTS_PER_TURN {
+            let Link::Up { reader, since, pause } = &mut self.link else { return };
+            match reader.next(now_ns()) {
+                Ok(None) => break,
+                Ok(Some(Event::RingReplaced)) => newest = None,
+                Ok(Some(Event::State(state))) => {
+                    if newest.take().is_some() {
+                        reader.skipped();
+                    }
+                    self.stage.handle_state(state, now_ns());
+                }
+                Ok(Some(Event::Video(info))) => {
+                    if newest.replace(info).is_some() {
+                        reader.skipped();
+                    }
+                }
+                Ok(Some(Event::Audio(info))) => self.play(&info),
+                Err(end) => {
+                    // A connection that lasted starts the pauses anew.
+                    let pause = if now_ns() > *since + STEADY { FIRST_PAUSE } else { *pause };
+                    self.lost(pause, &end.to_string());
+                    return;
+                }
+            }
+        }
+        if let Some(info) = newest {
+            self.show(&info);
+        }
+    }
+
+    fn show(&mut self, info: &VideoInfo) {
+        let Link::Up { reader, .. } = &mut self.link else { return };
+        let read_at = now_ns();
+        if !self.wishes.shown || reader.copy_video(info, &mut self.picture) == Copied::Torn {
+            return;
+        }
+        self.sink.picture(&Picture {
+            format: info.format,
+            width: info.width,
+            height: info.height,
+            planes: [self.picture.plane(0), self.picture.plane(1), self.picture.plane(2)],
+            full_range: info.full_range,
+            matrix: info.matrix,
+            rotation: info.rotation,
+            timestamp_ns: if info.still { read_at } else { info.timestamp_ns },
+        });
+        let now = now_ns();
+        reader.handed_over(info, read_at, now);
+        if let Some(trace) = &mut self.trace {
+            trace.picture(self.wishes.slot, info, read_at, now);
+        }
+        self.size = match info.rotation {
+            Rotation::None | Rotation::Half => (info.width, info.height),
+            Rotation::Quarter | Rotation::ThreeQuarters => (info.height, info.width),
+        };
+        self.stage.handle_picture(now);
+    }
+
+    fn play(&mut self, info: &AudioInfo) {
+        let Link::Up { reader, .. } = &mut self.link else { return };
+        if !self.wishes.audio {
+            return;
+        }
+        let Some(play_at_ns) = play_at(info.timestamp_ns, self.canvas_frame_ns, now_ns()) else {
+            self.late += 1;
+            return;
+        };
+        if reader.copy_audio(info, &mut self.sound) == Copied::Whole {
+            let Self { sound: samples, .. } = self;
+            let AudioInfo { channels, frames, sample_rate, .. } = *info;
+            self.sink.sound(&Sound { samples, channels, frames, sample_rate, play_at_ns });
+        }
+    }
+
+    fn draw(&mut self, draw: &Draw, now: u64) {
+        match draw {
+            Draw::Blank => self.sink.blank(),
+            Draw::Slate(title) => {
+                let (width, height) = self.size;
+                self.sink.picture(&Picture { timestamp_ns: now, ..self.card.draw(title, width, height) });
+            }
+        }
+    }
+
+    /// Once a second.
+    fn report(&mut self, now: u64) {
+        self.report_at = now + SECOND;
+        self.canvas_frame_ns = self.sink.canvas_frame_ns();
+        if let Link::Up { reader, .. } = &mut self.link {
+            reader.send_report();
+        }
+        if self.late > 0 {
+            let count = std::mem::take(&mut self.late);
+            self.sink.log(&format!("Guest {}: {count} chunks of sound came too late", self.wishes.slot));
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.flush();
+        }
+    }
+
+    fn wait(&self, board: &Board) {
+        let mut deadline = self.stage.deadline().unwrap_or(u64::MAX).min(self.report_at);
+        let wake = board.wake();
+        let mut polled = vec![PollFd::new(&wake, PollFlags::IN)];
+        match &self.link {
+            Link::Up { reader, .. } => polled.push(PollFd::new(reader, PollFlags::IN)),
+            Link::Down { retry_at, .. } => deadline = deadline.min(*retry_at),
+        }
+        let left = deadline.saturating_sub(now_ns());
+        let left = Timespec { tv_sec: (left / SECOND) as i64, tv_nsec: (left % SECOND) as i64 };
+        // An error here is a signal or want of memory: the next turn does no harm.
+        let _ = poll(&mut polled, Some(&left));
+    }
+}
+
+/// One line per picture for measurements, to the file named by `GREENROOM_OBS_TRACE`:
+/// slot, presentation time, arrival, written, read, handed to libobs; all in monotonic nanoseconds.
+struct Trace(BufWriter<File>);
+
+impl Trace {
+    fn from_env() -> Option<Self> {
+        let path = std::env::var_os("GREENROOM_OBS_TRACE")?;
+        let file = OpenOptions::new().create(true).append(true).open(path).ok()?;
+        Some(Self(BufWriter::with_capacity(64 * 1024, file)))
+    }
+
+    fn picture(&mut self, slot: u8, info: &VideoInfo, read_at: u64, handed: u64) {
+        let VideoInfo { timestamp_ns, arrival_ns, written_ns, .. } = info;
+        let _ = writeln!(self.0, "{slot} {timestamp_ns} {arrival_ns} {written_ns} {read_at} {handed}");
+    }
+
+    fn flush(&mut self) {
+        let _ = self.0.flush();
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+const FIRST_PAUSE: u64 = 100_000_000;
+const LAST_PAUSE: u64 = SECOND;
+/// A connection that lasted this long was a good one.
+const STEADY: u64 = 2 * SECOND;
+/// The same complaint again only after this.
+const SILENCE: u64 = 60 * SECOND;
+/// More than a host's socket holds.
+const EVENTS_PER_TURN: usize = 1024;
