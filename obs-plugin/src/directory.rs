@@ -39,13 +39,18 @@ impl Directory {
         Ok(Self { slots, ask: Some(ask), thread: Some(thread) })
     }
 
-    /// What was known last; asks again for the next time.
-    pub fn slots(&self, chosen: u8) -> Vec<SlotInfo> {
+    /// Somebody may want the list soon.
+    pub fn ask(&self) {
         if let Some(ask) = &self.ask {
             match ask.try_send(()) {
                 Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
             }
         }
+    }
+
+    /// What was known last; asks again for the next time.
+    pub fn slots(&self, chosen: u8) -> Vec<SlotInfo> {
+        self.ask();
         let known = self.slots.lock().unwrap_or_else(PoisonError::into_inner).clone();
         with_chosen(&known, chosen)
     }

@@ -1,6 +1,6 @@
 //! What libobs calls for a source: read the settings, call one method, answer.
 
-use super::module::{slots, text};
+use super::module::{ask_for_slots, slots, text};
 use super::sink::ObsSource;
 use super::{c_string, guard, log, obs};
 use crate::settings::{Away, Wishes};
@@ -44,6 +44,7 @@ unsafe extern "C" fn create(settings: *mut obs::obs_data_t, raw: *mut obs::obs_s
     guard(null_mut(), || {
         let (slot, away, audio) = Settings(settings).read();
         let wishes = Wishes { slot, away, audio, shown: false };
+        ask_for_slots();
         match Source::start(wishes, ObsSource::new(raw)) {
             Ok(source) => Box::into_raw(Box::new(Instance { source, raw })).cast(),
             Err(error) => {

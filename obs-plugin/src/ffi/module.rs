@@ -96,6 +96,13 @@ pub(super) fn text(key: &'static CStr) -> *const c_char {
     out
 }
 
+/// A source was made: its dialog may open next.
+pub(super) fn ask_for_slots() {
+    if let Some(directory) = slots_of().clone() {
+        directory.ask();
+    }
+}
+
 /// The slots to choose from.
 pub(super) fn slots(chosen: u8) -> Vec<SlotInfo> {
     let directory = slots_of().clone();
