@@ -1,0 +1,27 @@
+// A guest on Greenroom's own page: opens the invite, sets up camera and microphone, joins, waits, is live.
+import { openPage, spyOnConnections } from './browser.mjs';
+import { syntheticCamera } from './camera.mjs';
+import { until } from './wait.mjs';
+
+const shown = id => `[data-testid="${id}"]`;
+
+/** Opens an invite in a browser of its own context and joins under the guest's name; resolves in the green room. */
+export async function joinAsGuest(browser, invite, guest, { camera = true, name = guest.name } = {}) {
+  const page = await openPage(browser, { name });
+  await page.addInitScript({ content: spyOnConnections });
+  if (camera) await page.addInitScript({ content: syntheticCamera(guest) });
+  await page.goto(invite.url);
+  await fillIn(page, guest.name);
+  return page;
+}
+
+/** What a guest does on the page, in either driver's words. */
+export async function fillIn(page, name) {
+  await page.waitForSelector(shown('preview'));
+  await page.locator(shown('name')).fill(name);
+  await page.locator(shown('join')).click();
+  await page.waitForSelector(shown('waiting'));
+}
+
+/** Resolves when the page says that its guest is in the show. */
+export const isLive = page => page.waitForSelector(shown('live'));

@@ -1,0 +1,142 @@
+// A dashboard of somebody else's: an unmodified mediasoup-client over socket.io-client, and what a test asks of it.
+import { Device } from 'mediasoup-client';
+import { io } from 'socket.io-client';
+
+const state = { notices: [], producers: new Map(), consumers: new Map() };
+
+/** Emits and awaits the ack; a refusal throws an error with its `code`. */
+function request(event, payload = {}) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`${event}: no answer in 10 s`)), 10_000);
+    state.socket.emit(event, payload, answer => {
+      clearTimeout(timer);
+      if (answer?.error) reject(Object.assign(new Error(answer.error), { code: answer.code }));
+      else resolve(answer);
+    });
+  });
+}
+
+/** The same, as data: `{ ok }` or `{ error, code }`. */
+async function ask(event, payload) {
+  try {
+    return { ok: await request(event, payload) };
+  } catch (error) {
+    return { error: error.message, code: error.code };
+  }
+}
+
+async function join({ url, roomId, token, displayName, ...rest }) {
+  state.socket = io(url, { auth: { token }, reconnection: false, forceNew: true });
+  state.socket.onAny((event, data) => state.notices.push({ event, data }));
+  state.socket.on('disconnect', reason => state.notices.push({ event: 'disconnect', data: { reason } }));
+  await new Promise((resolve, reject) => state.socket.once('connect', resolve).once('connect_error', reject));
+  state.joined = await request('join-room', { roomId, displayName, ...rest });
+  return state.joined;
+}
+
+/** Loads the device and makes both transports. */
+async function start() {
+  state.device = await Device.factory();
+  await state.device.load({ routerRtpCapabilities: await request('get-router-rtp-capabilities') });
+  state.send = await transport('send');
+  state.recv = await transport('recv');
+}
+
+async function transport(direction) {
+  const options = await request('create-webrtc-transport', { direction });
+  const made = direction === 'send' ? state.device.createSendTransport(options) : state.device.createRecvTransport(options);
+  made.on('connect', ({ dtlsParameters }, done, failed) => {
+    request('connect-transport', { transportId: made.id, dtlsParameters }).then(done, failed);
+  });
+  made.on('produce', ({ kind, rtpParameters, appData }, done, failed) => {
+    const told = state.lie ? state.lie(structuredClone(rtpParameters)) : rtpParameters;
+    request('produce', { transportId: made.id, kind, rtpParameters: told, appData }).then(done, failed);
+  });
+  return made;
+}
+
+/** Publishes camera or microphone, with that codec if one is named. */
+async function publish(kind, mimeType) {
+  const stream = await navigator.mediaDevices.getUserMedia(kind === 'video' ? { video: true } : { audio: true });
+  const codec = mimeType && state.device.sendRtpCapabilities.codecs.find(one => one.mimeType.toLowerCase() === mimeType.toLowerCase());
+  if (mimeType && !codec) throw new Error(`this browser cannot send ${mimeType} here`);
+  const producer = await state.send.produce({ track: stream.getTracks()[0], codec, appData: { source: kind }, stopTracks: true });
+  state.producers.set(producer.id, producer);
+  return { id: producer.id, mimeType: producer.rtpParameters.codecs[0].mimeType };
+}
+
+/** Consumes and plays in an element of its own; the consumer's id is the element's `data-testid`. */
+async function consume(producerId) {
+  const answer = await request('consume', { producerId, rtpCapabilities: state.device.recvRtpCapabilities, transportId: state.recv.id });
+  const consumer = await state.recv.consume(answer);
+  const element = document.createElement(consumer.kind);
+  element.dataset.testid = consumer.id;
+  element.autoplay = true;
+  element.playsInline = true;
+  element.srcObject = new MediaStream([consumer.track]);
+  document.body.append(element);
+  state.consumers.set(consumer.id, { consumer, element });
+  await request('resume-consumer', { consumerId: consumer.id });
+  consumer.resume();
+  element.play().catch(() => {});
+  return { id: consumer.id, peerId: answer.peerId, appData: answer.appData, type: answer.type, mimeType: consumer.rtpParameters.codecs[0].mimeType };
+}
+
+/** Counts decoded pictures of a consumer from now on: `frames` and the longest gap between two in ms. */
+function watch(consumerId) {
+  const { element } = state.consumers.get(consumerId);
+  const seen = { frames: 0, longestGap: 0, since: performance.now(), last: performance.now() };
+  const step = now => {
+    if (seen.stopped) return;
+    seen.frames += 1;
+    seen.longestGap = Math.max(seen.longestGap, now - seen.last);
+    seen.last = now;
+    element.requestVideoFrameCallback(step);
+  };
+  element.requestVideoFrameCallback(step);
+  state.watched = seen;
+}
+
+/** What `watch` saw: pictures a second and the longest gap. */
+function watched() {
+  const seen = state.watched;
+  const now = performance.now();
+  seen.stopped = true;
+  return { frames: seen.frames, fps: (seen.frames * 1000) / (now - seen.since), longestGap: Math.max(seen.longestGap, now - seen.last) };
+}
+
+async function closeProducer(id) {
+  state.producers.get(id).close();
+  state.producers.delete(id);
+  return request('close-producer', { producerId: id });
+}
+
+function dropConsumer(id) {
+  const { consumer, element } = state.consumers.get(id);
+  consumer.close();
+  element.remove();
+  state.consumers.delete(id);
+}
+
+/** Announces the next producers with another SSRC and MID than they send: the engine gets packets it knows nothing of. */
+function lieAboutStreams() {
+  state.lie = parameters => ({
+    ...parameters,
+    mid: `not-${parameters.mid}`,
+    encodings: parameters.encodings.map(encoding => ({ ...encoding, ssrc: 0x1234567, rtx: encoding.rtx && { ssrc: 0x1234568 } })),
+  });
+}
+
+async function restartIce(direction) {
+  const { iceParameters } = await request('restart-ice', { transportId: state[direction].id });
+  await state[direction].restartIce({ iceParameters });
+  return iceParameters;
+}
+
+const noticesOf = event => state.notices.filter(notice => notice.event === event).map(notice => notice.data);
+const connection = () => ({ send: state.send?.connectionState, recv: state.recv?.connectionState, socket: state.socket?.connected });
+
+window.client = {
+  ...{ state, join, start, request, ask, publish, consume, watch, watched, closeProducer, dropConsumer, lieAboutStreams },
+  ...{ restartIce, noticesOf, connection },
+};
