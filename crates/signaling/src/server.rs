@@ -76,7 +76,8 @@ impl Server {
     pub async fn start<B: Backend>(config: Config, backend: B) -> Result<Self, StartError> {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let (socket_routes, io) = sockets::open(backend.clone(), config.limits.clone(), tasks.clone());
+        let (socket_routes, io) =
+            sockets::open(backend.clone(), config.limits.clone(), tasks.clone(), stop.clone());
         let app = App {
             backend,
             limits: Arc::new(config.limits.clone()),
@@ -170,19 +171,18 @@ impl Server {
         if let Some(lan) = &lan {
             lan.listener.stop_accepting();
         }
-        if tokio::time::timeout_at(deadline, self.io.close()).await.is_err() {
-            tracing::warn!("some sockets did not close in time");
-        }
+        // Sessions tell the engine and flush their last notices; only then may their connections go.
         self.tasks.close();
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+        let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
         let close_lan = async {
             if let Some(lan) = &lan {
                 lan.listener.close(deadline).await;
             }
         };
         tokio::join!(close_lan, self.control.close(deadline));
-        if tokio::time::timeout_at(deadline + TASKS_CLOSE, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some sessions did not end in time");
-        }
     }
 }
 
@@ -261,4 +261,3 @@ fn why(error: &io::Error) -> String {
 
 /// Requests are short; sockets are cut so that their clients notice at once.
 const LAN_CLOSE: Duration = Duration::from_millis(300);
-const TASKS_CLOSE: Duration = Duration::from_secs(1);

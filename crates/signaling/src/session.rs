@@ -144,12 +144,16 @@ impl<B: Backend> Session<B> {
 async fn forward(mut notices: mpsc::Receiver<Notice>, outgoing: Outgoing, leaving: Arc<AtomicBool>) {
     loop {
         tokio::select! {
-            () = outgoing.ended.cancelled() => return,
-            notice = notices.recv() => match notice {
-                Some(notice) => {
-                    let (event, payload) = notice.into_event();
-                    outgoing.emit(&event, &payload).await;
+            biased;
+            () = outgoing.ended.cancelled() => {
+                // When it is the server that ends, the last notices say so.
+                while let Ok(notice) = notices.try_recv() {
+                    outgoing.notify(notice).await;
                 }
+                return;
+            }
+            notice = notices.recv() => match notice {
+                Some(notice) => outgoing.notify(notice).await,
                 None => break,
             },
         }
@@ -183,6 +187,11 @@ impl Outgoing {
         }
     }
 
+    async fn notify(&self, notice: Notice) {
+        let (event, payload) = notice.into_event();
+        self.emit(&event, &payload).await;
+    }
+
     async fn emit(&self, event: &str, payload: &Value) {
         self.push(|| self.socket.emit(event, payload)).await;
     }
@@ -197,7 +206,11 @@ impl Outgoing {
 
     /// Disconnects after what was sent before; a client that does not hang up itself is cut off.
     pub(crate) async fn close(&self) {
-        self.push(|| SocketRef::from(self.socket.clone()).disconnect().map_err(SendError::Socket)).await;
+        self.push(|| match self.socket.connected() {
+            true => SocketRef::from(self.socket.clone()).disconnect().map_err(SendError::Socket),
+            false => Ok(()),
+        })
+        .await;
         self.ended.cancel();
         if let Some(cut) = &self.cut {
             tokio::time::sleep(HANG_UP_TIME).await;

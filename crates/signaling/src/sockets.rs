@@ -27,7 +27,12 @@ use uuid::Uuid;
 use wire::{Code, Failure};
 
 /// Opens the namespace. The router answers `/socket.io/`; the handle closes every socket.
-pub(crate) fn open<B: Backend>(backend: B, limits: Limits, tasks: TaskTracker) -> (Router, SocketIo) {
+pub(crate) fn open<B: Backend>(
+    backend: B,
+    limits: Limits,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) -> (Router, SocketIo) {
     let ceiling = limits.message_bytes * TRANSPORT_SLACK;
     let parser = ParserConfig::common()
         .max_incoming_binaries(MAX_ATTACHMENTS)
@@ -44,7 +49,7 @@ pub(crate) fn open<B: Backend>(backend: B, limits: Limits, tasks: TaskTracker) -
         .build_svc();
 
     let admit = move |socket: SocketRef, auth: TryData<Handshake>| {
-        let admitted = admit(backend.clone(), &limits, &tasks, &socket, auth);
+        let admitted = admit(backend.clone(), &limits, &tasks, &stop, &socket, auth);
         async move { admitted }
     };
     // Handlers are set before the client learns that it is connected: its first event must find them.
@@ -77,9 +82,13 @@ fn admit<B: Backend>(
     backend: B,
     limits: &Limits,
     tasks: &TaskTracker,
+    stop: &CancellationToken,
     socket: &SocketRef,
     auth: TryData<Handshake>,
 ) -> Result<(), Failure> {
+    if stop.is_cancelled() {
+        return Err(Failure::new(Code::ServerClosing, "Greenroom is closing."));
+    }
     let parts = socket.req_parts();
     let fresh = parts.extensions.get::<Once>().is_some_and(|once| !once.0.swap(true, Ordering::SeqCst));
     if !fresh {
@@ -94,7 +103,7 @@ fn admit<B: Backend>(
         address: connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |c| c.remote.ip().to_canonical()),
         token: auth.token.or_else(|| token_in_query(&parts.uri)),
     };
-    let ended = CancellationToken::new();
+    let ended = stop.child_token();
     let (inbox, requests) = mpsc::channel(limits.queued_requests);
     let door = Arc::new(Door {
         gate: Arc::new(Mutex::new(Gate::new(limits, Instant::now()))),

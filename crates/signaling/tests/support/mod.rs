@@ -1,0 +1,477 @@
+//! A small engine in memory, and clients made of frames and bytes, so that nothing here can be kinder than the wire.
+#![allow(dead_code)]
+
+use futures_util::{SinkExt, StreamExt};
+use greenroom_signaling::{
+    Backend, Caller, Config, DashboardFeed, Limits, Outbox, Preview, Server, SessionId,
+};
+use serde_json::Value;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{WebSocketStream, client_async};
+use uuid::Uuid;
+use wire::dashboard::{Level, Snapshot};
+use wire::ortc::RtpCapabilities;
+use wire::rest::{Health, OwnerReply, OwnerRequest, RoomDetails, RoomStatus, RoomSummary};
+use wire::sfu::{JoinRoom, Joined, Notice, PeerInfo, PeerReply, PeerRequest, PeerState, Role};
+use wire::{Code, Failure, PeerId, RoomId};
+
+pub const OWNER: &str = "owner-token-of-the-tests";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records what it was asked; rooms exist as soon as somebody joins, except "missing".
+#[derive(Clone)]
+pub struct Studio(Arc<Mutex<State>>);
+
+struct State {
+    log: Vec<String>,
+    peers: HashMap<Uuid, Peer>,
+    healthy: bool,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    levels: watch::Sender<Arc<Vec<Level>>>,
+    previews: Option<mpsc::Sender<Preview>>,
+    /// Each request waits for one permit when set.
+    brake: Option<Arc<tokio::sync::Semaphore>>,
+}
+
+struct Peer {
+    id: PeerId,
+    name: String,
+    room: RoomId,
+    outbox: Outbox,
+}
+
+impl Studio {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            log: Vec::new(),
+            peers: HashMap::new(),
+            healthy: true,
+            snapshot: watch::Sender::default(),
+            levels: watch::Sender::default(),
+            previews: None,
+            brake: None,
+        })))
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().log.clone()
+    }
+
+    fn note(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().log.push(line.into());
+    }
+
+    pub fn become_unhealthy(&self) {
+        self.0.lock().unwrap().healthy = false;
+    }
+
+    pub fn hold_requests(&self) -> Arc<tokio::sync::Semaphore> {
+        let brake = Arc::new(tokio::sync::Semaphore::new(0));
+        self.0.lock().unwrap().brake = Some(brake.clone());
+        brake
+    }
+
+    pub fn change_snapshot(&self, change: impl FnOnce(&mut Snapshot)) {
+        self.0.lock().unwrap().snapshot.send_modify(|snapshot| change(Arc::make_mut(snapshot)));
+    }
+
+    pub fn say_levels(&self, levels: Vec<Level>) {
+        self.0.lock().unwrap().levels.send_replace(Arc::new(levels));
+    }
+
+    /// Counts what had to be dropped.
+    pub fn show_preview(&self, preview: Preview) -> bool {
+        let state = self.0.lock().unwrap();
+        state.previews.as_ref().is_some_and(|previews| previews.try_send(preview).is_ok())
+    }
+
+    pub fn previews_wanted(&self) -> bool {
+        self.0.lock().unwrap().previews.as_ref().is_some_and(|previews| !previews.is_closed())
+    }
+
+    pub fn kick_everybody(&self, reason: &str) {
+        for (_, peer) in self.0.lock().unwrap().peers.drain() {
+            let _ = peer.outbox.try_send(Notice::Kicked { reason: reason.into() });
+        }
+    }
+
+    fn tell_others(&self, session: Uuid, notice: impl Fn() -> Notice) {
+        let state = self.0.lock().unwrap();
+        let Some(room) = state.peers.get(&session).map(|peer| peer.room.clone()) else { return };
+        for (_, peer) in state.peers.iter().filter(|(id, peer)| **id != session && peer.room == room) {
+            let _ = peer.outbox.try_send(notice());
+        }
+    }
+}
+
+impl Backend for Studio {
+    async fn join(&self, caller: Caller, request: JoinRoom, outbox: Outbox) -> Result<Joined, Failure> {
+        let session = caller.session.0;
+        let token = request.token.or(caller.token).unwrap_or_default();
+        let name = request.display_name.map_or("Guest".to_owned(), |name| name.to_string());
+        self.note(format!("join {} as {name} token {token} from {}", request.room_id, caller.address));
+        if request.room_id.as_str() == "missing" {
+            return Err(Failure::new(Code::RoomNotFound, "There is no such room."));
+        }
+        let id = PeerId(Uuid::new_v4());
+        {
+            let mut state = self.0.lock().unwrap();
+            if state.peers.contains_key(&session) {
+                return Err(Failure::new(Code::AlreadyJoined, "You are in a room."));
+            }
+            let peer = Peer { id, name: name.clone(), room: request.room_id.clone(), outbox };
+            state.peers.insert(session, peer);
+        }
+        let display_name = wire::DisplayName::parse(&name).unwrap();
+        let info = PeerInfo {
+            peer_id: id,
+            display_name: display_name.clone(),
+            role: Role::Guest,
+            hand_raised: false,
+        };
+        self.tell_others(session, || Notice::PeerJoined(info.clone()));
+        Ok(Joined {
+            peer_id: id,
+            room_id: request.room_id,
+            role: Role::Guest,
+            state: PeerState::Live,
+            display_name,
+            title: "The show".into(),
+            router_rtp_capabilities: RtpCapabilities::default(),
+            peers: vec![],
+            producers: vec![],
+            data_producers: vec![],
+            ice_servers: vec![],
+            resume_token: "resume".into(),
+            resumed: false,
+        })
+    }
+
+    async fn request(&self, session: SessionId, request: PeerRequest) -> Result<PeerReply, Failure> {
+        let brake = self.0.lock().unwrap().brake.clone();
+        if let Some(brake) = brake {
+            brake.acquire().await.unwrap().forget();
+        }
+        let name = format!("{request:?}");
+        self.note(name.split(['(', ' ']).next().unwrap_or_default());
+        let (id, display_name) = {
+            let state = self.0.lock().unwrap();
+            let peer =
+                state.peers.get(&session.0).ok_or(Failure::new(Code::NotJoined, "Join a room first."))?;
+            (peer.id, wire::DisplayName::parse(&peer.name).unwrap())
+        };
+        match request {
+            PeerRequest::Chat(said) => self.tell_others(session.0, || Notice::Chat {
+                peer_id: id,
+                display_name: display_name.clone(),
+                text: said.text.clone(),
+                at: 0,
+            }),
+            PeerRequest::LeaveRoom => {
+                self.tell_others(session.0, || Notice::PeerLeft { peer_id: id, reason: "left".into() });
+                self.0.lock().unwrap().peers.remove(&session.0);
+            }
+            PeerRequest::GetRouterRtpCapabilities => {
+                return Ok(PeerReply::Capabilities(RtpCapabilities::default()));
+            }
+            PeerRequest::ConnectTransport(_) => return Ok(PeerReply::Connected { connected: true }),
+            _ => {}
+        }
+        Ok(PeerReply::Done {})
+    }
+
+    async fn disconnected(&self, session: SessionId) {
+        self.note("disconnected");
+        let id = self.0.lock().unwrap().peers.get(&session.0).map(|peer| peer.id);
+        if let Some(id) = id {
+            self.tell_others(session.0, || Notice::PeerLeft { peer_id: id, reason: "gone".into() });
+            self.0.lock().unwrap().peers.remove(&session.0);
+        }
+    }
+
+    async fn owner(&self, request: OwnerRequest) -> Result<OwnerReply, Failure> {
+        self.note(format!("owner {request:?}"));
+        match request {
+            OwnerRequest::ReadRoom(_) => Err(Failure::new(Code::RoomNotFound, "There is no such room.")),
+            OwnerRequest::ListRooms => Ok(OwnerReply::Rooms(vec![])),
+            OwnerRequest::ListInvites(_) => Ok(OwnerReply::Invites(vec![])),
+            _ => Ok(OwnerReply::Done {}),
+        }
+    }
+
+    fn is_owner_token(&self, token: &str) -> bool {
+        token == OWNER
+    }
+
+    async fn health(&self) -> Health {
+        let healthy = self.0.lock().unwrap().healthy;
+        Health {
+            status: if healthy { "ok" } else { "unhealthy" }.into(),
+            reasons: if healthy { vec![] } else { vec!["the media worker is away".into()] },
+            version: "0".into(),
+            uptime_secs: 1,
+            rooms: 0,
+            peers: self.0.lock().unwrap().peers.len(),
+            workers: 1,
+        }
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, Failure> {
+        let mut rooms = HashMap::<RoomId, usize>::new();
+        for peer in self.0.lock().unwrap().peers.values() {
+            *rooms.entry(peer.room.clone()).or_default() += 1;
+        }
+        Ok(rooms.into_iter().map(|(id, peers)| RoomSummary { id, peers }).collect())
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomDetails, Failure> {
+        match room.as_str() {
+            "missing" => Err(Failure::new(Code::RoomNotFound, "There is no such room.")),
+            _ => Ok(RoomDetails { id: room, title: "t".into(), status: RoomStatus::Live, peers: vec![] }),
+        }
+    }
+
+    async fn dashboard(&self) -> Result<DashboardFeed, Failure> {
+        let (previews_in, previews) = mpsc::channel(4);
+        let mut state = self.0.lock().unwrap();
+        state.previews = Some(previews_in);
+        Ok(DashboardFeed { snapshot: state.snapshot.subscribe(), levels: state.levels.subscribe(), previews })
+    }
+}
+
+pub fn limits() -> Limits {
+    Limits::default()
+}
+
+pub async fn start(studio: &Studio) -> Server {
+    start_with(studio, |_| {}).await
+}
+
+pub async fn start_with(studio: &Studio, change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = Config::new("127.0.0.1:0".parse().unwrap());
+    change(&mut config);
+    Server::start(config, studio.clone()).await.expect("the server starts")
+}
+
+/// A Socket.IO client over one WebSocket: engine.io 4 frames by hand.
+pub struct Client<S = TcpStream> {
+    socket: WebSocketStream<S>,
+    pub events: VecDeque<(String, Value)>,
+    next_ack: u64,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_as(address, "", &[]).await
+    }
+
+    /// `auth` is the JSON after `40`, or nothing.
+    pub async fn connect_as(address: SocketAddr, auth: &str, headers: &[(&'static str, &str)]) -> Self {
+        let mut client =
+            Self::open(address, "EIO=4&transport=websocket", headers).await.expect("is upgraded");
+        client.send(&format!("40{auth}")).await;
+        let answer = client.packet().await.expect("an answer");
+        assert!(answer.starts_with("40"), "{answer}");
+        client
+    }
+
+    /// The engine.io handshake only.
+    pub async fn open(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::open_over(stream, &address.to_string(), query, headers).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub async fn open_over(
+        stream: S,
+        host: &str,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let mut request = format!("ws://{host}/socket.io/?{query}").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, _) = client_async(request, stream).await?;
+        let mut client = Client { socket, events: VecDeque::new(), next_ack: 0 };
+        let open = client.frame().await.expect("an open packet");
+        assert!(open.starts_with("0{"), "{open}");
+        Ok(client)
+    }
+
+    pub async fn send(&mut self, frame: &str) {
+        self.socket.send(Message::text(frame)).await.unwrap();
+    }
+
+    pub async fn try_send(&mut self, message: Message) -> bool {
+        self.socket.send(message).await.is_ok()
+    }
+
+    /// Sends and does not wait: the ack's number.
+    pub async fn start(&mut self, event: &str, payload: &str) -> u64 {
+        let ack = self.next_ack;
+        self.next_ack += 1;
+        self.send(&format!("42{ack}[{event:?},{payload}]")).await;
+        ack
+    }
+
+    pub async fn emit(&mut self, event: &str, payload: &str) {
+        self.send(&format!("42[{event:?},{payload}]")).await;
+    }
+
+    pub async fn ask(&mut self, event: &str, payload: &str) -> Value {
+        let ack = self.start(event, payload).await;
+        self.answer(ack).await
+    }
+
+    /// The code of a refusal.
+    pub async fn refusal(&mut self, event: &str, payload: &str) -> String {
+        let answer = self.ask(event, payload).await;
+        assert!(answer["error"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{event} {answer}");
+        answer["code"].as_str().expect("a code").to_owned()
+    }
+
+    pub async fn answer(&mut self, ack: u64) -> Value {
+        let head = format!("43{ack}[");
+        loop {
+            let packet = self.packet().await.expect("the answer comes before the end");
+            if packet.starts_with(&head) {
+                let values: Vec<Value> = serde_json::from_str(&packet[head.len() - 1..]).unwrap();
+                assert_eq!(values.len(), 1, "one payload per ack");
+                return values.into_iter().next().unwrap();
+            }
+            self.keep_event(&packet);
+        }
+    }
+
+    pub async fn event(&mut self, name: &str) -> Value {
+        loop {
+            if let Some(at) = self.events.iter().position(|(event, _)| event == name) {
+                return self.events.remove(at).unwrap().1;
+            }
+            let packet = self.packet().await.unwrap_or_else(|| panic!("{name} comes before the end"));
+            self.keep_event(&packet);
+        }
+    }
+
+    /// Reads until the server disconnects or hangs up; events stay in `events`.
+    pub async fn end(&mut self) {
+        while let Some(packet) = self.packet().await {
+            if packet == "41" {
+                return;
+            }
+            self.keep_event(&packet);
+        }
+    }
+
+    fn keep_event(&mut self, packet: &str) {
+        if let Some(json) = packet.strip_prefix("42") {
+            let values: Vec<Value> = serde_json::from_str(json).unwrap();
+            self.events.push_back((values[0].as_str().unwrap().to_owned(), values[1].clone()));
+        }
+    }
+
+    /// The next Socket.IO packet; heartbeats are answered on the way.
+    pub async fn packet(&mut self) -> Option<String> {
+        loop {
+            let frame = self.frame().await?;
+            match frame.as_str() {
+                "2" => self.send("3").await,
+                "1" => return None,
+                _ => return Some(frame),
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> Option<String> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("something comes in time")?
+            {
+                Ok(Message::Text(text)) => return Some(text.to_string()),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (field, value) = line.split_once(':')?;
+            field.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// One request, written out; the Host is the address's unless given.
+pub async fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let stream = TcpStream::connect(address).await.unwrap();
+    http_over(stream, &address.to_string(), method, path, headers, body).await
+}
+
+pub async fn http_over<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request += &format!("Host: {host}\r\n");
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        request += &format!("Content-Length: {}\r\n", body.len());
+    }
+    request += "\r\n";
+    request += body;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // The server may reset the connection after its answer when it did not read the whole body.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+pub const BEARER: (&str, &str) = ("Authorization", "Bearer owner-token-of-the-tests");
+pub const JSON: (&str, &str) = ("Content-Type", "application/json");
