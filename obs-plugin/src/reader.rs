@@ -302,3 +302,6 @@ const STEADY: u64 = 2 * SECOND;
 const SILENCE: u64 = 60 * SECOND;
 /// More than a host's socket holds.
 const EVENTS_PER_TURN: usize = 1024;
+
+#[cfg(test)]
+mod tests;
