@@ -59,42 +59,16 @@ export async function launchFirefox() {
 }
 
 /** A Firefox page with its console kept. */
-export async function openFirefoxPage(browser, { name = 'firefox', url } = {}) {
+export async function openFirefoxPage(browser, { guest, name = 'firefox', url } = {}) {
   const page = await browser.newPage();
   page.setDefaultTimeout(20_000);
   const file = artifact(`${name}.console.log`);
   page.on('console', message => fs.appendFileSync(file, `${message.type()}: ${message.text()}\n`));
   page.on('pageerror', error => fs.appendFileSync(file, `uncaught: ${error.message}\n`));
+  if (guest) await page.evaluateOnNewDocument(syntheticCamera(guest));
   if (url) await page.goto(url);
   return page;
 }
-
-/** Counts of what WebRTC in the page sent and received, by kind; see `spyOnConnections`. */
-export async function rtpStats(page) {
-  return page.evaluate(() => window.greenroomRtp());
-}
-
-/** A script for `addInitScript`: remembers every RTCPeerConnection, so that its statistics can be read. */
-export const spyOnConnections = `(${() => {
-  const Native = window.RTCPeerConnection;
-  const all = [];
-  window.RTCPeerConnection = class extends Native {
-    constructor(...args) {
-      super(...args);
-      all.push(this);
-    }
-  };
-  window.greenroomRtp = async () => {
-    const reports = [];
-    for (const connection of all) {
-      if (connection.connectionState === 'closed') continue;
-      for (const report of (await connection.getStats()).values()) {
-        if (report.type === 'inbound-rtp' || report.type === 'outbound-rtp') reports.push(report);
-      }
-    }
-    return reports;
-  };
-}})();`;
 
 const CHROMIUM_ARGUMENTS = [
   '--disable-gpu',

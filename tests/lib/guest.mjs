@@ -1,16 +1,11 @@
 // A guest on Greenroom's own page: opens the invite, sets up camera and microphone, joins, waits, is live.
-import { openPage, spyOnConnections } from './browser.mjs';
-import { syntheticCamera } from './camera.mjs';
-import { until } from './wait.mjs';
+import { openPage } from './browser.mjs';
 
 const shown = id => `[data-testid="${id}"]`;
 
 /** Opens an invite in a browser of its own context and joins under the guest's name; resolves in the green room. */
-export async function joinAsGuest(browser, invite, guest, { camera = true, name = guest.name } = {}) {
-  const page = await openPage(browser, { name });
-  await page.addInitScript({ content: spyOnConnections });
-  if (camera) await page.addInitScript({ content: syntheticCamera(guest) });
-  await page.goto(invite.url);
+export async function joinAsGuest(browser, invite, guest) {
+  const page = await openPage(browser, { guest, url: invite.url });
   await fillIn(page, guest.name);
   return page;
 }

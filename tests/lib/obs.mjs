@@ -22,11 +22,12 @@ export class Obs {
    * @param {[number, number]} [options.canvas]
    * @param {number} [options.fps]
    * @param {boolean} [options.preview]  draw the program in the window too (slow without a graphics card)
+   * @param {number} [options.rawOutput]  "record" raw pictures to this TCP port (see raw-output.mjs), not to a file
    * @param {Display} [options.display]  one of the caller's; else a display is started and stopped with OBS
    */
-  static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, display, env = {}, name = 'obs' }) {
+  static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, rawOutput, display, env = {}, name = 'obs' }) {
     const port = await freePort();
-    configure(folder, { port, canvas, fps, preview });
+    configure(folder, { port, canvas, fps, preview, rawOutput });
     installPlugin(folder, plugin);
     const own = display ? null : await Display.start();
     const screen = display ?? own;
@@ -187,7 +188,7 @@ function installPlugin(folder, wanted) {
 }
 
 /** Everything OBS would otherwise ask or look up at its first start. Scenes of an earlier run are kept. */
-function configure(folder, { port, canvas: [width, height], fps, preview }) {
+function configure(folder, { port, canvas: [width, height], fps, preview, rawOutput }) {
   const config = path.join(folder, 'config/obs-studio');
   for (const name of ['home', 'run', 'cache', 'videos']) fs.mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
   const write = (name, text) => {
@@ -207,7 +208,8 @@ function configure(folder, { port, canvas: [width, height], fps, preview }) {
     'basic/profiles/Untitled/basic.ini',
     ini({
       General: { Name: 'Untitled' },
-      Output: { Mode: 'Simple' },
+      Output: { Mode: rawOutput ? 'Advanced' : 'Simple' },
+      AdvOut: rawOutput ? rawPictures(rawOutput) : {},
       SimpleOutput: { FilePath: path.join(folder, 'videos'), RecFormat: 'mkv', RecQuality: 'Small', RecEncoder: 'x264' },
       Video: { BaseCX: width, BaseCY: height, OutputCX: width, OutputCY: height, FPSType: 1, FPSInt: fps, FPSCommon: fps },
       Audio: { SampleRate: 48000, ChannelSetup: 'Stereo' },
@@ -225,6 +227,21 @@ function configure(folder, { port, canvas: [width, height], fps, preview }) {
       }),
     );
   }
+}
+
+/** OBS's custom FFmpeg output; 13 is AV_CODEC_ID_RAWVIDEO. */
+function rawPictures(port) {
+  return {
+    RecType: 'FFmpeg',
+    FFOutputToFile: false,
+    FFURL: `tcp://127.0.0.1:${port}?tcp_nodelay=1`,
+    FFFormat: 'rawvideo',
+    FFIgnoreCompat: true,
+    FFVEncoder: 'rawvideo',
+    FFVEncoderId: 13,
+    FFAEncoderId: 0,
+    FFAudioMixes: 1,
+  };
 }
 
 function ini(sections) {

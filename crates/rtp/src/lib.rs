@@ -5,7 +5,7 @@
 //!
 //! * [`packet`], [`ext`], [`rtcp`], [`sequence`]: bytes on the wire; allocation-free to read.
 //! * [`codec`]: what a forwarder and a depacketiser need to know of VP8, VP9, H.264 and Opus payloads.
-//! * [`jitter`], [`audio_jitter`]: order out of the network's disorder, for pictures and for sound.
+//! * [`jitter`]: order out of the network's disorder, for pictures and for sound.
 //! * [`frame`]: whole pictures, each marked with whether everything it refers to was delivered.
 //! * [`clock`]: one timeline for all the streams of one guest.
 //!
@@ -17,6 +17,7 @@ mod bytes;
 pub mod codec;
 pub mod ext;
 pub mod frame;
+pub mod jitter;
 pub mod packet;
 pub mod rtcp;
 pub mod sequence;

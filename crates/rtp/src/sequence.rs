@@ -48,6 +48,55 @@ impl SequenceExtender {
     }
 }
 
+/// Extends sequence numbers of a stream whose sender may restart or fall silent for long.
+///
+/// A number far from the highest one is doubted until the next packet follows it: RFC 3550 appendix A.1, `bad_seq`.
+#[derive(Clone, Debug)]
+pub struct SequenceTracker {
+    extender: SequenceExtender,
+    reach: u16,
+    doubted: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// Within reach of the highest number, above or below.
+    At(u64),
+    /// Out of reach: a stray packet, or the first after a restart.
+    Doubtful,
+    /// The second in a row out of reach: the stream goes on from here. The doubted one before has this number less one.
+    Restarted(u64),
+}
+
+impl SequenceTracker {
+    /// `reach`: how far ahead of or behind the highest number a packet is believed at once; below 32,768.
+    pub fn new(reach: u16) -> Self {
+        Self { extender: SequenceExtender::new(), reach: reach.min(i16::MAX as u16), doubted: None }
+    }
+
+    pub fn place(&mut self, sequence_number: u16) -> Placed {
+        let near = match self.extender.highest() {
+            None => true,
+            Some(highest) => self.extender.peek(sequence_number).abs_diff(highest) <= u64::from(self.reach),
+        };
+        if near {
+            self.doubted = None;
+            return Placed::At(self.extender.extend(sequence_number));
+        }
+        if self.doubted.take() == Some(sequence_number.wrapping_sub(1)) {
+            // Placed by the doubted packet, so that it too is above everything before.
+            self.extender.restart(sequence_number.wrapping_sub(1));
+            return Placed::Restarted(self.extender.extend(sequence_number));
+        }
+        self.doubted = Some(sequence_number);
+        Placed::Doubtful
+    }
+
+    pub fn highest(&self) -> Option<u64> {
+        self.extender.highest()
+    }
+}
+
 /// Extends 32-bit RTP timestamps by the distance to the latest one seen; the first maps to itself plus 2^32.
 #[derive(Clone, Debug, Default)]
 pub struct TimestampExtender {
@@ -127,6 +176,20 @@ mod tests {
             let jittered = (start + sent).saturating_sub(random.below(100));
             assert_eq!(extender.extend(jittered as u16), jittered);
         }
+    }
+
+    #[test]
+    fn a_far_jump_is_believed_when_the_next_packet_follows_it() {
+        let mut tracker = SequenceTracker::new(1_000);
+        assert_eq!(tracker.place(10), Placed::At(65_546));
+        assert_eq!(tracker.place(5_000), Placed::Doubtful);
+        assert_eq!(tracker.place(11), Placed::At(65_547));
+        assert_eq!(tracker.place(5_001), Placed::Doubtful, "a stray does not vouch across good packets");
+        assert_eq!(tracker.place(65_535), Placed::Doubtful);
+        let Placed::Restarted(first) = tracker.place(0) else { panic!() };
+        assert!(first - 1 > 65_547 && first as u16 == 0);
+        assert_eq!(tracker.place(1), Placed::At(first + 1));
+        assert_eq!(tracker.place(65_535), Placed::At(first - 1));
     }
 
     #[test]

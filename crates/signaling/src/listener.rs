@@ -54,7 +54,7 @@ impl Listener {
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
             router,
-            tls: tls.map(|config| watch::Sender::new(config)),
+            tls: tls.map(watch::Sender::new),
             limits,
             addresses: Addresses::default(),
             connections: TaskTracker::new(),

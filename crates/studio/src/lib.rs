@@ -2,7 +2,167 @@
 
 pub mod certificate;
 pub mod cli;
+mod clock;
 pub mod config;
+mod doors;
 pub mod obs_install;
+mod obs_watch;
+mod places;
+pub mod stage;
 pub mod store;
 pub mod worker;
+
+use anyhow::Context;
+use clock::Clock;
+use config::Config;
+use doors::Doors;
+use obs_install::ObsInstall;
+use obs_watch::ObsWatch;
+use outputs::obs::MediaHandle;
+use rooms::{Limits, OwnerToken, Rooms, Setup};
+use serde::Serialize;
+use signaling::{AllowedOrigins, Server};
+use stage::{Outside, Parts, Stage, StudioHandle};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Opened, Store};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use worker::{WorkerConfig, WorkerHandle};
+
+/// A running engine; end it with [`Studio::shutdown`].
+pub struct Studio {
+    server: Arc<Server>,
+    handle: StudioHandle,
+    owner: OwnerToken,
+    media: MediaHandle,
+    worker: WorkerHandle,
+    stage: JoinHandle<()>,
+}
+
+/// How to reach the engine as its owner. Never logged.
+#[derive(Clone, Debug, Serialize)]
+pub struct Access {
+    pub control: String,
+    pub token: String,
+    pub dashboard: String,
+}
+
+impl Studio {
+    /// Starts everything; the invite links work when this returns. Must be called on a tokio runtime.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir)).await?;
+        let Opened { store, saved, secrets } = opened?;
+        let clock = Clock::start();
+        let owner = OwnerToken::new(secrets.owner_token);
+        let setup = Setup {
+            limits: Limits { peers_per_room: config.max_peers_per_room, grace: config.grace, ..Limits::default() },
+            slot_count: config.slot_count,
+            key: secrets.signing_key,
+            owner: owner.clone(),
+            seed: rand::random(),
+        };
+        let rooms = Rooms::restore(setup, saved, clock.now());
+
+        let (worker, sfu_events) = WorkerHandle::start(WorkerConfig {
+            ports: config.media_ports.clone(),
+            announced: config.announced.clone(),
+            max_incoming_bitrate: config.max_incoming_bitrate,
+        })?;
+        let (media, media_events) = start_media(&config, worker.clone());
+        let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(config.obs.plugin.clone()));
+        let (doors, addresses) =
+            Doors::new(config.lan_listen, config.announced.clone(), config.data_dir.clone(), store.clone());
+
+        let parts = Parts {
+            rooms,
+            clock,
+            store,
+            worker: worker.clone(),
+            sfu_events,
+            media: media.clone(),
+            media_events,
+            addresses,
+            obs: obs_seen,
+            ice_servers: config.ice_servers.clone(),
+        };
+        let outside = Outside { doors: doors.clone(), obs };
+        let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
+        let stage = tokio::spawn(stage.run());
+
+        let origins = AllowedOrigins::parse(&config.allowed_origins).context("`listen.allowed_origins`")?;
+        let pages = signaling::Config { origins, ..signaling::Config::new(config.control_listen) };
+        let server = Server::start(pages, handle.clone())
+            .await
+            .context("another Greenroom may be running; end it, or choose another port with --listen")?;
+        let server = Arc::new(server);
+        doors.attach(&server).await;
+        tracing::info!(control = %server.control_addr(), media = %worker.media_address(), "Greenroom is ready");
+        Ok(Self { server, handle, owner, media, worker, stage })
+    }
+
+    pub fn control_addr(&self) -> SocketAddr {
+        self.server.control_addr()
+    }
+
+    pub fn access(&self) -> Access {
+        let control = format!("http://{}", self.control_addr());
+        let token = self.owner.reveal().to_owned();
+        // In the fragment: it stays in the browser.
+        Access { dashboard: format!("{control}/dashboard#token={token}"), control, token }
+    }
+
+    pub fn dashboard_url(&self) -> String {
+        self.access().dashboard
+    }
+
+    /// For those in this process who do what signaling does.
+    pub fn handle(&self) -> StudioHandle {
+        self.handle.clone()
+    }
+
+    /// In order, and within the time given: guests are told, sockets close, the media worker ends, forwarding ends.
+    pub async fn shutdown(self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let goodbye = async {
+            self.handle.say_goodbye(RESUME_IN).await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        if tokio::time::timeout(within / 4, goodbye).await.is_err() {
+            tracing::warn!("not everybody could be told that Greenroom closes");
+        }
+        self.server.shutdown(Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2).await;
+        let rest = deadline.saturating_duration_since(Instant::now());
+        if tokio::time::timeout(rest + KILL_TIME, self.media.shutdown(rest / 2)).await.is_err() {
+            tracing::warn!("the media worker did not end in time");
+        }
+        self.worker.stop();
+        self.stage.abort();
+        // Ended by the line above or by itself; with it the store is closed.
+        let _ = self.stage.await;
+        tracing::info!("Greenroom has ended");
+    }
+}
+
+fn start_media(config: &Config, worker: WorkerHandle) -> (MediaHandle, outputs::obs::MediaEvents) {
+    let media = outputs::obs::Config {
+        program: places::media_worker(config.obs.media_worker.clone()),
+        socket_path: places::obs_socket(config.obs.socket.clone()),
+        slot_count: config.slot_count,
+    };
+    let attach = move |pipe| {
+        if let Err(error) = worker.attach_media_pipe(pipe) {
+            tracing::error!(%error, "the media worker gets no media");
+        }
+    };
+    outputs::obs::start(media, Box::new(attach))
+}
+
+/// What guests are told to wait before they come back: about a restart's time.
+const RESUME_IN: Duration = Duration::from_secs(2);
+/// Notices are on their way through each socket's own task.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// For the system to end a process that was killed.
+const KILL_TIME: Duration = Duration::from_millis(500);

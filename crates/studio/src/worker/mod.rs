@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-pub use addresses::candidates;
+pub use addresses::{candidates, lan_addresses};
 pub use socket::BindError;
 
 /// What the forwarding thread needs to start.

@@ -1,0 +1,151 @@
+//! What all threads share of one guest's track: its queue, whether it may be heard, its counters.
+
+use crate::locked;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+use wire::PeerId;
+use wire::link::{Codec, FeedId};
+use wire::ortc::MediaKind;
+
+/// One track, from its announcement to its removal.
+#[derive(Debug)]
+pub struct Feed {
+    pub id: FeedId,
+    pub peer: PeerId,
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub payload_type: u8,
+    pub orientation_id: Option<u8>,
+    pub inbox: Inbox,
+    /// False while paused and after removal: nothing of it reaches a slot then.
+    pub active: AtomicBool,
+    pub counters: Counters,
+}
+
+/// Added to by the feed's thread, read once a second.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Since the last report.
+    pub delivered: AtomicU32,
+    pub concealed: AtomicU64,
+    pub width: AtomicU32,
+    pub height: AtomicU32,
+    pub buffer_us: AtomicU64,
+    /// When the C code that is running now was entered, `CLOCK_MONOTONIC`; 0: none is.
+    pub decoding_since_ns: AtomicU64,
+}
+
+/// What came of a track.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    Packet { arrival_ns: u64, bytes: Vec<u8> },
+    SenderReport { arrival_ns: u64, ntp: u64, rtp_timestamp: u32 },
+}
+
+/// From the reading thread to the one that works on this track.
+///
+/// *Media* kind: when full, packets are dropped and counted; the gap breaks continuity, so a keyframe is asked for.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    queue: Mutex<Queue>,
+    news: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    inputs: VecDeque<Input>,
+    /// Somebody wants the reader to look around, even without input.
+    nudged: bool,
+    closed: bool,
+}
+
+impl Inbox {
+    pub fn push(&self, input: Input) {
+        let mut queue = locked(&self.queue);
+        if queue.inputs.len() >= CAPACITY {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.inputs.push_back(input);
+        drop(queue);
+        self.news.notify_one();
+    }
+
+    /// Moves what is there into `taken`, after waiting up to `patience` for something. False: closed.
+    pub fn wait(&self, patience: Duration, taken: &mut VecDeque<Input>) -> bool {
+        let idle = |queue: &mut Queue| queue.inputs.is_empty() && !queue.nudged && !queue.closed;
+        let (mut queue, _) = self
+            .news
+            .wait_timeout_while(locked(&self.queue), patience, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.nudged = false;
+        taken.append(&mut queue.inputs);
+        !queue.closed
+    }
+
+    pub fn nudge(&self) {
+        locked(&self.queue).nudged = true;
+        self.news.notify_one();
+    }
+
+    pub fn close(&self) {
+        locked(&self.queue).closed = true;
+        self.news.notify_one();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        locked(&self.queue).closed
+    }
+
+    /// Packets for which there was no room, ever.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Where the reading thread finds the queue of a feed.
+///
+/// A lock, because tracks come and go on another thread. Held for one look-up.
+#[derive(Debug, Default)]
+pub struct Routes(Mutex<HashMap<FeedId, Arc<Feed>>>);
+
+impl Routes {
+    pub fn insert(&self, feed: Arc<Feed>) {
+        locked(&self.0).insert(feed.id, feed);
+    }
+
+    pub fn remove(&self, feed: FeedId) {
+        locked(&self.0).remove(&feed);
+    }
+
+    pub fn find(&self, feed: FeedId) -> Option<Arc<Feed>> {
+        locked(&self.0).get(&feed).cloned()
+    }
+}
+
+/// Two seconds of a busy video track.
+const CAPACITY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_inbox_drops_and_counts_and_a_closed_one_says_so() {
+        let inbox = Inbox::default();
+        for i in 0..CAPACITY as u64 + 5 {
+            inbox.push(Input::Packet { arrival_ns: i, bytes: Vec::new() });
+        }
+        assert_eq!(inbox.dropped(), 5);
+        let mut taken = VecDeque::new();
+        assert!(inbox.wait(Duration::ZERO, &mut taken));
+        assert_eq!(taken.len(), CAPACITY);
+        inbox.nudge();
+        assert!(inbox.wait(Duration::from_secs(60), &mut taken));
+        inbox.close();
+        assert!(!inbox.wait(Duration::from_secs(60), &mut taken));
+    }
+}

@@ -1,0 +1,161 @@
+//! Pictures out of encoded frames: FFmpeg's decoders, always giving I420.
+
+use crate::av;
+use ffmpeg_the_third as ffmpeg;
+use ffmpeg::codec::{self, decoder, threading};
+use ffmpeg::format::Pixel;
+use ffmpeg::software::scaling;
+use ffmpeg::{Dictionary, color, frame};
+use frame_ipc::{MAX_PIXELS, Matrix, PixelFormat, Plane, Rotation, VideoFrame};
+use rtp::codec::VideoCodec;
+
+/// One stream's decoder. Ends with the stream; a change of codec needs a new one.
+pub struct Decoder {
+    inner: decoder::Video,
+    converter: Option<scaling::Context>,
+}
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("this computer's FFmpeg cannot decode {0:?}")]
+    Missing(VideoCodec),
+    #[error("the stream is damaged or uses features that are not supported ({0})")]
+    Stream(#[from] ffmpeg::Error),
+    #[error("the decoder noticed damage")]
+    Damaged,
+    #[error("the picture has an unknown layout")]
+    Layout,
+}
+
+/// A decoded picture: I420, 8 bit.
+pub struct Picture {
+    frame: frame::Video,
+    full_range: bool,
+    matrix: Matrix,
+    /// RTP timestamp, extended, as given to [`Decoder::decode`] with the frame this is the picture of.
+    pub timestamp: u64,
+}
+
+impl Decoder {
+    /// One thread: FFmpeg's frame threads cost a frame of delay each, and guests run in parallel anyway.
+    pub fn new(codec: VideoCodec) -> Result<Self, DecodeError> {
+        let id = match codec {
+            VideoCodec::Vp8 => codec::Id::VP8,
+            VideoCodec::Vp9 => codec::Id::VP9,
+            VideoCodec::H264 => codec::Id::H264,
+        };
+        let found = decoder::find(id).ok_or(DecodeError::Missing(codec))?;
+        let mut context = codec::Context::new_with_codec(found);
+        context.set_flags(codec::Flags::LOW_DELAY);
+        context.set_threading(threading::Config::count(1));
+        let mut opening = context.decoder();
+        // Concealment paints over what is missing; a picture that lacks something is not shown at all.
+        opening.conceal(decoder::Conceal::empty());
+        // Sizes are checked before decoding; this holds the line if a parameter set slips through.
+        let mut limits = Dictionary::new();
+        limits.set("max_pixels", &MAX_PIXELS.to_string());
+        let inner = opening.open_as_with(found, limits)?.video()?;
+        Ok(Self { inner, converter: None })
+    }
+
+    /// Decodes one whole frame. `None`: the frame has nothing to show.
+    pub fn decode(&mut self, data: &[u8], timestamp: u64) -> Result<Option<Picture>, DecodeError> {
+        // A copy, because decoders read up to 64 bytes past the end and want those to be zero.
+        let mut packet = ffmpeg::Packet::copy(data);
+        packet.set_pts(i64::try_from(timestamp).ok());
+        self.inner.send_packet(&packet)?;
+        let mut latest = None;
+        loop {
+            let mut decoded = frame::Video::empty();
+            match self.inner.receive_frame(&mut decoded) {
+                // Spatial layers of VP9 come out one by one; the last is the one that is meant.
+                Ok(()) => latest = Some(decoded),
+                Err(ffmpeg::Error::Other { errno: libc::EAGAIN }) | Err(ffmpeg::Error::Eof) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(decoded) = latest else { return Ok(None) };
+        if av::is_damaged(&decoded) {
+            return Err(DecodeError::Damaged);
+        }
+        let timestamp = decoded.pts().and_then(|pts| u64::try_from(pts).ok()).unwrap_or(timestamp);
+        let matrix = match decoded.color_space() {
+            color::Space::BT709 => Matrix::Bt709,
+            // What senders leave unsaid is BT.601, as browsers take it.
+            _ => Matrix::Bt601,
+        };
+        let full = decoded.color_range() == color::Range::JPEG;
+        let (frame, full_range) = match decoded.format() {
+            Pixel::YUV420P => (decoded, full),
+            Pixel::YUVJ420P => (decoded, true),
+            _ => (self.convert(&decoded)?, full),
+        };
+        Ok(Some(Picture { frame, full_range, matrix, timestamp }))
+    }
+
+    /// Forgets every reference.
+    pub fn flush(&mut self) {
+        self.inner.flush();
+    }
+
+    /// To 8 bit 4:2:0 at the same range.
+    fn convert(&mut self, from: &frame::Video) -> Result<frame::Video, DecodeError> {
+        let (width, height) = (from.width(), from.height());
+        let known = |c: &scaling::Context| {
+            (c.input().format, c.input().width, c.input().height) == (from.format(), width, height)
+        };
+        if !self.converter.as_ref().is_some_and(known) {
+            let flags = scaling::Flags::FAST_BILINEAR;
+            self.converter =
+                Some(scaling::Context::get(from.format(), width, height, Pixel::YUV420P, width, height, flags)?);
+        }
+        let mut to = frame::Video::empty();
+        self.converter.as_mut().ok_or(DecodeError::Layout)?.run(from, &mut to)?;
+        Ok(to)
+    }
+}
+
+impl Picture {
+    pub fn size(&self) -> (u32, u32) {
+        (self.frame.width(), self.frame.height())
+    }
+
+    pub fn frame(&self) -> &frame::Video {
+        &self.frame
+    }
+
+    /// Lends the picture as the ring takes it. `None`: it has no pixels.
+    pub fn lend<T>(&self, shown: &Showing, with: impl FnOnce(&VideoFrame<'_>) -> T) -> Option<T> {
+        let (width, height) = self.size();
+        let (w, h) = (width as usize, height as usize);
+        let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
+        let (y, y_stride) = av::plane(&self.frame, 0, w, h)?;
+        let (u, u_stride) = av::plane(&self.frame, 1, half_w, half_h)?;
+        let (v, v_stride) = av::plane(&self.frame, 2, half_w, half_h)?;
+        let planes = [
+            Plane { data: y, stride: y_stride },
+            Plane { data: u, stride: u_stride },
+            Plane { data: v, stride: v_stride },
+        ];
+        Some(with(&VideoFrame {
+            format: PixelFormat::I420,
+            width,
+            height,
+            planes: &planes,
+            timestamp_ns: shown.timestamp_ns,
+            arrival_ns: shown.arrival_ns,
+            full_range: self.full_range,
+            matrix: self.matrix,
+            rotation: shown.rotation,
+        }))
+    }
+}
+
+/// When and how a picture is to be seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Showing {
+    pub timestamp_ns: u64,
+    pub arrival_ns: u64,
+    pub rotation: Rotation,
+}

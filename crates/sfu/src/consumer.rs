@@ -1,0 +1,222 @@
+//! One track a client receives: its place in the stream, the header it wants, what it reports back.
+
+use crate::clock::Millis;
+use crate::forward::Forwarder;
+use crate::ortc::consume::Consumed;
+use crate::ortc::{Extension, ExtensionIds};
+use crate::rate::RateMeter;
+use rtp::ext::{AbsSendTime, ExtensionWriter};
+use rtp::packet::{FIXED_HEADER, FixedHeader, Packet};
+use std::time::Instant;
+use wire::ConsumerId;
+
+pub struct Consumer {
+    pub id: ConsumerId,
+    pub producer: usize,
+    pub transport: usize,
+    pub agreed: Consumed,
+    pub paused: bool,
+    pub preferred_layer: Option<u8>,
+    pub forwarder: Forwarder,
+    pub rtx_sequence: u64,
+    pub resends: Resends,
+    pub remote: RemoteReport,
+    /// Compact NTP times of our last sender reports and when they left, for the round trip.
+    sent_reports: [Option<(u32, Instant)>; SENT_REPORTS],
+    next_sent_report: usize,
+    pub packets: u64,
+    pub octets: u64,
+    /// Payload octets, as sender reports count them.
+    pub payload_octets: u64,
+    pub retransmitted: u64,
+    pub nacks: u64,
+    pub plis: u64,
+    pub rate: RateMeter,
+}
+
+/// What the receiver said last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemoteReport {
+    pub fraction_lost: u8,
+    pub lost: i64,
+    /// Timestamp units.
+    pub jitter: u32,
+    pub round_trip: Option<Millis>,
+}
+
+impl Consumer {
+    pub fn new(
+        id: ConsumerId,
+        producer: usize,
+        transport: usize,
+        agreed: Consumed,
+        paused: bool,
+        forwarder: Forwarder,
+        rtx_sequence: u64,
+    ) -> Self {
+        Self {
+            id,
+            producer,
+            transport,
+            agreed,
+            paused,
+            preferred_layer: None,
+            forwarder,
+            rtx_sequence,
+            resends: Resends::default(),
+            remote: RemoteReport::default(),
+            sent_reports: [None; SENT_REPORTS],
+            next_sent_report: 0,
+            packets: 0,
+            octets: 0,
+            payload_octets: 0,
+            retransmitted: 0,
+            nacks: 0,
+            plis: 0,
+            rate: RateMeter::default(),
+        }
+    }
+
+    pub fn note_sent_report(&mut self, compact_ntp: u32, now: Instant) {
+        self.sent_reports[self.next_sent_report % SENT_REPORTS] = Some((compact_ntp, now));
+        self.next_sent_report += 1;
+    }
+
+    /// When the report the receiver speaks of left us.
+    pub fn sent_report_at(&self, compact_ntp: u32) -> Option<Instant> {
+        self.sent_reports.iter().flatten().find(|(ntp, _)| *ntp == compact_ntp).map(|(_, at)| *at)
+    }
+
+    pub fn clock_rate(&self) -> u32 {
+        self.agreed.parameters.codecs.first().map_or(90_000, |c| c.clock_rate)
+    }
+}
+
+/// Extension values that mean the same on both sides of the router; found once per packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed<'a> {
+    values: [Option<&'a [u8]>; PASSED.len()],
+}
+
+/// Passed on as they are. The others are made anew for each consumer.
+const PASSED: [Extension; 5] = [
+    Extension::AudioLevel,
+    Extension::VideoOrientation,
+    Extension::TransmissionOffset,
+    Extension::AbsCaptureTime,
+    Extension::PlayoutDelay,
+];
+
+impl<'a> Passed<'a> {
+    pub fn read(packet: &Packet<'a>, ids: &ExtensionIds) -> Self {
+        let mut passed = Self::default();
+        for element in packet.extensions() {
+            for (slot, extension) in passed.values.iter_mut().zip(PASSED) {
+                // Longer ones are not what they say, and would make every receiver's header grow.
+                if ids.get(extension) == Some(element.id) && element.data.len() <= 16 {
+                    *slot = Some(element.data);
+                }
+            }
+        }
+        passed
+    }
+}
+
+/// Values of this very sending.
+pub struct Fresh {
+    pub send_time: AbsSendTime,
+    pub transport_sequence: u16,
+}
+
+/// A whole RTP header, extensions included.
+pub struct Header {
+    bytes: [u8; MAX_HEADER],
+    len: usize,
+}
+
+impl Header {
+    pub fn build(fixed: FixedHeader, consumer: &Consumer, passed: &Passed<'_>, fresh: &Fresh) -> Option<Self> {
+        let mut bytes = [0; MAX_HEADER];
+        let ids = &consumer.agreed.extensions;
+        let mut writer = ExtensionWriter::new(&mut bytes[FIXED_HEADER..]);
+        if let (Some(id), Some(mid)) = (ids.get(Extension::Mid), &consumer.agreed.parameters.mid) {
+            writer.push(id, mid.as_bytes()).ok()?;
+        }
+        if let Some(id) = ids.get(Extension::AbsSendTime) {
+            writer.push(id, &fresh.send_time.to_bytes()).ok()?;
+        }
+        if let Some(id) = ids.get(Extension::TransportCc) {
+            writer.push(id, &fresh.transport_sequence.to_be_bytes()).ok()?;
+        }
+        for (value, extension) in passed.values.iter().zip(PASSED) {
+            if let (Some(value), Some(id)) = (value, ids.get(extension)) {
+                writer.push(id, value).ok()?;
+            }
+        }
+        let block = writer.finish().ok()?;
+        bytes[..FIXED_HEADER].copy_from_slice(&fixed.to_bytes(block > 0));
+        Some(Self { bytes, len: FIXED_HEADER + block })
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Bounds what a consumer can make us send again.
+#[derive(Default)]
+pub struct Resends {
+    /// By sequence number modulo the size: which, and when last. Made with the first NACK.
+    last: Vec<(u16, Millis)>,
+    allowance: u64,
+    filled_at: Millis,
+}
+
+impl Resends {
+    /// Whether packet `sequence` of `len` octets may be sent again: not twice within a round trip, and all together
+    /// no more than half of what flows anyway.
+    pub fn admit(&mut self, sequence: u16, len: usize, ms: Millis, round_trip: Millis, bitrate: u64) -> bool {
+        if self.last.is_empty() {
+            self.last = vec![(0, Millis::MAX); RESEND_SLOTS];
+            self.allowance = MAX_ALLOWANCE;
+            self.filled_at = ms;
+        }
+        let elapsed = ms.saturating_sub(self.filled_at).min(10_000);
+        let refill = elapsed * (bitrate / 2 + MIN_RESEND_BITRATE) / 8_000;
+        if refill > 0 {
+            self.allowance = (self.allowance + refill).min(MAX_ALLOWANCE);
+            self.filled_at = ms;
+        }
+        let slot = &mut self.last[usize::from(sequence) % RESEND_SLOTS];
+        let is_repeat = slot.0 == sequence && slot.1 != Millis::MAX && ms.saturating_sub(slot.1) < round_trip.max(5);
+        let Some(left) = self.allowance.checked_sub(len as u64).filter(|_| !is_repeat) else { return false };
+        self.allowance = left;
+        *slot = (sequence, ms);
+        true
+    }
+}
+
+const RESEND_SLOTS: usize = 256;
+/// A lost burst of a keyframe may come back at once.
+const MAX_ALLOWANCE: u64 = 128 * 1024;
+const MIN_RESEND_BITRATE: u64 = 300_000;
+/// Fixed header and every extension in two-byte form while it is written.
+const MAX_HEADER: usize = FIXED_HEADER + 148;
+const SENT_REPORTS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resending_is_bounded_per_packet_and_in_all() {
+        let mut resends = Resends::default();
+        assert!(resends.admit(7, 1_000, 0, 50, 0));
+        assert!(!resends.admit(7, 1_000, 49, 50, 0));
+        assert!(resends.admit(7, 1_000, 50, 50, 0));
+        let granted = (0..10_000u16).filter(|n| resends.admit(*n, 1_000, 60, 50, 0)).count();
+        assert!((100..140).contains(&granted), "{granted}");
+        assert!(!resends.admit(20_000, 1_000, 61, 50, 0));
+        assert!(resends.admit(20_000, 1_000, 200, 50, 0), "it recovers");
+    }
+}

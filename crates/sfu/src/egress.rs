@@ -1,0 +1,142 @@
+//! Datagrams waiting for one destination, side by side in one buffer as UDP segmentation offload wants them.
+
+use crate::srtp::{NotAuthentic, Outbound, RTCP_OVERHEAD};
+use std::net::SocketAddr;
+
+/// What the socket is to send: `contents` cut into datagrams of `segment_size` octets, the last may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    pub destination: SocketAddr,
+    pub contents: &'a [u8],
+    pub segment_size: usize,
+}
+
+/// One transport's queue (*media* kind: emptied after every batch; when full, packets are dropped and counted).
+#[derive(Debug, Default)]
+pub struct Egress {
+    buffer: Vec<u8>,
+    sizes: Vec<u16>,
+    pub dropped: u64,
+}
+
+impl Egress {
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Appends one RTP packet made of header and payload, protected. `edit` may rewrite the payload first.
+    pub fn push_rtp(
+        &mut self,
+        keys: &Outbound,
+        index: u64,
+        header: [&[u8]; 2],
+        payload: [&[u8]; 2],
+        edit: impl FnOnce(&mut [u8]),
+    ) -> Option<usize> {
+        let header_len = header[0].len() + header[1].len();
+        let len = header_len + payload[0].len() + payload[1].len() + keys.rtp_overhead();
+        let start = self.open(len)?;
+        for part in header.into_iter().chain(payload) {
+            self.buffer.extend_from_slice(part);
+        }
+        edit(&mut self.buffer[start + header_len..]);
+        self.buffer.resize(start + len, 0);
+        let sealed = keys.protect_rtp(&mut self.buffer[start..], header_len, index);
+        self.close(start, sealed)
+    }
+
+    /// Appends one compound RTCP packet, protected.
+    pub fn push_rtcp(&mut self, keys: &mut Outbound, compound: &[u8]) -> Option<usize> {
+        let start = self.open(compound.len() + RTCP_OVERHEAD)?;
+        self.buffer.extend_from_slice(compound);
+        let sealed = keys.protect_rtcp(&mut self.buffer, start);
+        self.close(start, sealed)
+    }
+
+    fn open(&mut self, len: usize) -> Option<usize> {
+        if self.buffer.len() + len > MAX_QUEUED || len > MAX_DATAGRAM {
+            self.dropped += 1;
+            return None;
+        }
+        Some(self.buffer.len())
+    }
+
+    fn close(&mut self, start: usize, sealed: Result<(), NotAuthentic>) -> Option<usize> {
+        let len = self.buffer.len() - start;
+        if sealed.is_err() {
+            self.buffer.truncate(start);
+            self.dropped += 1;
+            return None;
+        }
+        self.sizes.push(len as u16);
+        Some(len)
+    }
+
+    /// Hands everything on in as few pieces as the rule of equal segments allows, in order.
+    pub fn flush(&mut self, destination: SocketAddr, send: &mut dyn FnMut(Transmit<'_>)) {
+        let (mut at, mut next) = (0, 0);
+        while let Some(&first) = self.sizes.get(next) {
+            let segment_size = usize::from(first);
+            let start = at;
+            let mut segments = 0;
+            while let Some(&size) = self.sizes.get(next) {
+                let size = usize::from(size);
+                if size > segment_size || segments == MAX_SEGMENTS || at + size - start > MAX_DATAGRAM_BATCH {
+                    break;
+                }
+                at += size;
+                next += 1;
+                segments += 1;
+                if size < segment_size {
+                    break;
+                }
+            }
+            send(Transmit { destination, contents: &self.buffer[start..at], segment_size });
+        }
+        self.clear();
+    }
+
+    /// Forgets what is queued; a burst's memory is given back.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.sizes.clear();
+        if self.buffer.capacity() > KEPT_CAPACITY {
+            self.buffer.shrink_to(KEPT_CAPACITY);
+        }
+    }
+}
+
+/// More than a batch of datagrams makes for one peer of a large room.
+const MAX_QUEUED: usize = 512 * 1024;
+const KEPT_CAPACITY: usize = 32 * 1024;
+/// Ethernet's payload; a larger packet would be fragmented.
+const MAX_DATAGRAM: usize = 1600;
+/// Linux's UDP_MAX_SEGMENTS, and what one IPv4 datagram can announce.
+const MAX_SEGMENTS: usize = 64;
+const MAX_DATAGRAM_BATCH: usize = 65_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_equal_sizes_go_together_and_a_shorter_one_ends_a_run() {
+        let mut egress = Egress::default();
+        for size in [10u16, 10, 7, 10, 10, 12, 12] {
+            egress.buffer.extend(std::iter::repeat_n(size as u8, usize::from(size)));
+            egress.sizes.push(size);
+        }
+        let mut sent = Vec::new();
+        let destination = "192.0.2.1:5".parse().unwrap();
+        egress.flush(destination, &mut |t| sent.push((t.segment_size, t.contents.len())));
+        assert_eq!(sent, [(10, 27), (10, 20), (12, 24)]);
+        assert!(egress.is_empty());
+        for _ in 0..100 {
+            egress.buffer.extend_from_slice(&[0; 1200]);
+            egress.sizes.push(1200);
+        }
+        sent.clear();
+        egress.flush(destination, &mut |t| sent.push((t.segment_size, t.contents.len())));
+        assert_eq!(sent, [(1200, 54 * 1200), (1200, 46 * 1200)]);
+    }
+}

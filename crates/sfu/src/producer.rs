@@ -1,0 +1,57 @@
+//! One track a client sends, as the router sees it.
+
+use crate::clock::Millis;
+use crate::ortc::codec::Codec;
+use crate::ortc::produce::Produced;
+use crate::receive::Stream;
+use rtp::codec::VideoCodec;
+use wire::{ProducerId, RouterId};
+
+pub struct Producer {
+    pub id: ProducerId,
+    pub router: RouterId,
+    pub transport: usize,
+    pub agreed: Produced,
+    pub paused: bool,
+    /// One per encoding, worst first as simulcast lists them.
+    pub streams: Vec<Stream>,
+    pub consumers: Vec<usize>,
+    pub taps: Vec<usize>,
+    /// Loudest packet of the last while, −127 to 0 dBov (RFC 6464).
+    pub audio_level: Option<i8>,
+}
+
+impl Producer {
+    pub fn video_codec(&self) -> Option<VideoCodec> {
+        video_codec(self.agreed.codec)
+    }
+
+    /// The best layer that is flowing and not above `limit`; failing that the worst that flows; failing that 0.
+    pub fn best_layer(&self, limit: Option<u8>, ms: Millis) -> u8 {
+        let flowing = || (0u8..).zip(&self.streams).filter(|(_, s)| s.is_flowing(ms)).map(|(layer, _)| layer);
+        let within = flowing().filter(|layer| limit.is_none_or(|limit| *layer <= limit)).last();
+        within.or_else(|| flowing().next()).unwrap_or(0)
+    }
+
+    /// The timestamp layer `to` would show at the moment layer `from` shows `timestamp`, by what the sender's reports
+    /// say of both clocks.
+    pub fn translate_timestamp(&self, from: u8, timestamp: u32, to: u8) -> Option<u32> {
+        let source = self.streams.get(usize::from(from))?;
+        let target = self.streams.get(usize::from(to))?;
+        let (a, b) = (source.sender_clock?, target.sender_clock?);
+        // NTP time of the packet, relative to the target's report, in timestamp units.
+        let since_report = timestamp.wrapping_sub(a.rtp_timestamp) as i32;
+        let ntp_apart = a.ntp.wrapping_sub(b.ntp) as i64;
+        let apart = (i128::from(ntp_apart) * i128::from(source.clock_rate())) >> 32;
+        Some(b.rtp_timestamp.wrapping_add(apart as u32).wrapping_add(since_report as u32))
+    }
+}
+
+pub fn video_codec(codec: Codec) -> Option<VideoCodec> {
+    match codec {
+        Codec::Opus => None,
+        Codec::Vp8 => Some(VideoCodec::Vp8),
+        Codec::Vp9 => Some(VideoCodec::Vp9),
+        Codec::H264 => Some(VideoCodec::H264),
+    }
+}

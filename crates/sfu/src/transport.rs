@@ -1,0 +1,96 @@
+//! One client's ICE + DTLS association and everything that goes over it.
+
+use crate::dtls::{Dtls, Peer};
+use crate::egress::Egress;
+use crate::ice::Agent;
+use crate::rate::RateMeter;
+use crate::srtp::{Keys, Profile};
+use crate::transport_feedback::ArrivalLog;
+use std::collections::HashMap;
+use wire::ortc::Direction;
+use wire::{RouterId, TransportId};
+
+/// Where the secured part of a transport stands.
+pub enum Security {
+    /// `connect_transport` has not come. The client may be ahead of its signaling: a few datagrams wait.
+    Waiting { early: Vec<Box<[u8]>> },
+    /// The client's side is known; its first check has not come, and we are to speak first.
+    Ready(Peer),
+    Handshaking(Box<Dtls>),
+    Connected { dtls: Box<Dtls>, keys: Box<Keys>, profile: Profile },
+    Failed,
+    /// The peer said goodbye.
+    Closed,
+}
+
+impl Security {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "new",
+            Self::Ready(_) | Self::Handshaking(_) => "connecting",
+            Self::Connected { .. } => "connected",
+            Self::Failed => "failed",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Whose packets an SSRC carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub producer: usize,
+    /// Index of the encoding.
+    pub layer: u8,
+    pub is_rtx: bool,
+}
+
+/// Counters a client's quality is judged by.
+#[derive(Default)]
+pub struct Traffic {
+    pub received: u64,
+    pub sent: u64,
+    pub receive_rate: RateMeter,
+    pub send_rate: RateMeter,
+    /// Unknown, undecryptable, replayed, malformed.
+    pub discarded: u64,
+    pub unknown_ssrc: u64,
+}
+
+pub struct Transport {
+    pub id: TransportId,
+    pub router: RouterId,
+    pub direction: Direction,
+    pub ice: Agent,
+    pub security: Security,
+    /// By SSRC; at most [`MAX_SOURCES`].
+    pub sources: HashMap<u32, Source>,
+    pub producers: Vec<usize>,
+    pub consumers: Vec<usize>,
+    /// Consumers by the SSRCs they send with, media and RTX.
+    pub sinks: HashMap<u32, usize>,
+    pub next_mid: u32,
+    /// One for all producers of this transport.
+    pub cname: String,
+    pub rtcp_ssrc: u32,
+    pub egress: Egress,
+    /// Already on the worker's list of transports to flush.
+    pub is_dirty: bool,
+    /// NACK or PLI wait to be written.
+    pub urgent: bool,
+    /// Some codec of this transport negotiated transport-wide feedback.
+    pub arrivals: Option<Box<ArrivalLog>>,
+    pub transport_sequence: u64,
+    /// What the receiver estimates (REMB), bit/s.
+    pub available_bitrate: Option<u64>,
+    pub traffic: Traffic,
+    pub next_report: crate::clock::Millis,
+}
+
+impl Transport {
+    pub fn is_connected(&self) -> bool {
+        matches!(self.security, Security::Connected { .. })
+    }
+}
+
+/// Encodings and their RTX streams of every producer; SSRCs learned from extensions are bounded by them.
+pub const MAX_SOURCES: usize = 512;

@@ -1,0 +1,60 @@
+//! Greenroom without a window: starts the engine, says where it is, ends it in order.
+#![forbid(unsafe_code)]
+
+use anyhow::Context;
+use clap::Parser;
+use std::process::ExitCode;
+use std::time::Duration;
+use studio::obs_install::ObsInstall;
+use studio::{Studio, cli};
+
+/// Remote guests in OBS, from your own computer, without a window.
+///
+/// Starts the engine: guests join from a browser by an invite link, and appear in OBS as native sources.
+#[derive(Parser)]
+#[command(name = "greenroomd", version)]
+struct Options {
+    #[command(flatten)]
+    common: cli::Options,
+    /// When ready, print where the engine is and the owner's token as one JSON line on the standard output:
+    /// {"control":…,"token":…,"dashboard":…}. Whoever reads it owns the show.
+    #[arg(long)]
+    print_access: bool,
+    /// Install the OBS plugin for this user, and end.
+    #[arg(long)]
+    install_obs_plugin: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    cli::start_logging(&options.common);
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("greenroomd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let config = options.common.config()?;
+    if options.install_obs_plugin {
+        let path = ObsInstall::new(config.obs.plugin).install()?;
+        println!("Installed the OBS plugin to {}. Restart OBS if it is running.", path.display());
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let studio = Studio::start(config).await?;
+        if options.print_access {
+            println!("{}", serde_json::to_string(&studio.access())?);
+        }
+        cli::termination().await;
+        studio.shutdown(SHUTDOWN_DEADLINE).await;
+        Ok(())
+    })
+}
+
+/// Guests get their goodbye and files their end within this time.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);

@@ -1,0 +1,158 @@
+//! Making happen what [`rooms::Rooms`] decided: in the store first, then in the forwarding plane, then in people's ears.
+
+use super::{Stage, worker_failure};
+use rooms::{Change, Command, Effect, Reply, SessionId};
+use signaling::Outbox;
+use std::collections::HashMap;
+use tokio::sync::mpsc::error::TrySendError;
+use wire::sfu::Notice;
+use wire::{Code, ConsumerId, Failure, ProducerId, TransportId};
+
+/// Where each session's notices go.
+#[derive(Default)]
+pub(super) struct Outboxes(HashMap<SessionId, Outbox>);
+
+impl Outboxes {
+    pub fn open(&mut self, session: SessionId, outbox: Outbox) {
+        self.0.insert(session, outbox);
+    }
+
+    /// Dropping the sender tells signaling that nothing more comes.
+    pub fn close(&mut self, session: SessionId) {
+        self.0.remove(&session);
+    }
+
+    /// `Err`: the session is gone, or so slow that it is sent away; it may resume.
+    fn say(&mut self, session: SessionId, notice: Notice) -> Result<(), SessionId> {
+        let Some(outbox) = self.0.get(&session) else { return Ok(()) };
+        match outbox.try_send(notice) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if let TrySendError::Full(_) = error {
+                    tracing::debug!("a session does not keep up with its notices and is disconnected");
+                }
+                self.0.remove(&session);
+                Err(session)
+            }
+        }
+    }
+}
+
+/// What the forwarding plane has to do, in order.
+enum MediaStep {
+    CloseTransport(TransportId),
+    PauseProducer(ProducerId),
+    ResumeProducer(ProducerId),
+    CloseProducer(ProducerId),
+    CloseConsumer(ConsumerId),
+    CloseRouter(wire::RouterId),
+}
+
+impl Stage {
+    /// One command, with all it brings about. What it changed is on disk when this returns.
+    pub(super) async fn command(&mut self, command: Command) -> Result<Reply, Failure> {
+        let reply = self.rooms.handle(self.clock.now(), command)?;
+        self.settle().await?;
+        Ok(reply)
+    }
+
+    /// Until there is nothing left to do. An error says that something could not be kept; the rest was done all the same.
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
+        let mut kept = Ok(());
+        loop {
+            let (changes, effects) = self.take_effects();
+            if changes.is_empty() && effects.is_empty() {
+                break;
+            }
+            kept = kept.and(self.keep(changes).await);
+            self.perform(effects).await;
+        }
+        kept
+    }
+
+    fn take_effects(&mut self) -> (Vec<Change>, Vec<Effect>) {
+        let (mut changes, mut effects) = (Vec::new(), Vec::new());
+        while let Some(effect) = self.rooms.poll_effect() {
+            match effect {
+                Effect::Keep(change) => changes.push(change),
+                effect => effects.push(effect),
+            }
+        }
+        (changes, effects)
+    }
+
+    async fn keep(&mut self, changes: Vec<Change>) -> Result<(), Failure> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match self.store.apply(changes).await {
+            Ok(()) => {
+                self.store_problem = None;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot keep a change");
+                self.store_problem = Some(format!("Changes cannot be saved: {error}."));
+                let text = format!("This could not be saved ({error}): check that the disk is not full, then try again.");
+                Err(Failure::new(Code::Internal, text))
+            }
+        }
+    }
+
+    async fn perform(&mut self, effects: Vec<Effect>) {
+        let mut steps = Vec::new();
+        let mut gone = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Keep(_) => unreachable!("taken out by `take_effects`"),
+                Effect::Notify { session, notice } => gone.extend(self.outboxes.say(session, notice).err()),
+                Effect::CloseSession(session) => self.outboxes.close(session),
+                Effect::CloseTransport(id) => steps.push(MediaStep::CloseTransport(id)),
+                Effect::PauseProducer(id) => steps.push(MediaStep::PauseProducer(id)),
+                Effect::ResumeProducer(id) => steps.push(MediaStep::ResumeProducer(id)),
+                Effect::CloseProducer(id) => {
+                    self.orientation_ids.remove(&id);
+                    steps.push(MediaStep::CloseProducer(id));
+                }
+                Effect::CloseConsumer(id) => steps.push(MediaStep::CloseConsumer(id)),
+                Effect::Bind { slot, occupant } => self.media.bind_slot(slot, occupant),
+                Effect::RoomClosed(room) => steps.extend(self.routers.remove(&room).map(MediaStep::CloseRouter)),
+                Effect::Note { severity, text } => self.board.note(self.clock.note(severity, text)),
+                Effect::RosterChanged => self.board.touch(),
+            }
+        }
+        self.forward(steps).await;
+        self.sync_feeds().await;
+        for session in gone {
+            let _ = self.rooms.handle(self.clock.now(), Command::Disconnected(session));
+        }
+    }
+
+    async fn forward(&mut self, steps: Vec<MediaStep>) {
+        if steps.is_empty() {
+            return;
+        }
+        let done = self.worker.call(move |sfu, now| {
+            for step in steps {
+                match step {
+                    MediaStep::CloseTransport(id) => sfu.close_transport(now, id),
+                    MediaStep::PauseProducer(id) => drop(sfu.pause_producer(now, id)),
+                    MediaStep::ResumeProducer(id) => drop(sfu.resume_producer(now, id)),
+                    MediaStep::CloseProducer(id) => drop(sfu.close_producer(now, id)),
+                    MediaStep::CloseConsumer(id) => drop(sfu.close_consumer(now, id)),
+                    MediaStep::CloseRouter(id) => sfu.close_router(now, id),
+                }
+            }
+        });
+        if let Err(gone) = done.await {
+            // Only a stopped worker forgets; a busy one would keep media that nobody owns.
+            tracing::error!(error = %worker_failure(gone), "media could not be closed");
+        }
+    }
+
+    pub(super) async fn on_disconnected(&mut self, session: SessionId) {
+        self.outboxes.close(session);
+        // A session that was taken over, removed or never joined is nobody's any more.
+        let _ = self.command(Command::Disconnected(session)).await;
+    }
+}

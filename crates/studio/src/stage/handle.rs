@@ -1,0 +1,147 @@
+//! The way to the stage, for signaling and everybody else.
+
+use crate::doors::Doors;
+use crate::obs_watch::ObsWatch;
+use rooms::OwnerToken;
+use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::dashboard::{Level, Snapshot};
+use wire::rest::{Health, OwnerReply, OwnerRequest, RoomDetails, RoomSummary};
+use wire::sfu::{JoinRoom, Joined, PeerReply, PeerRequest};
+use wire::{Code, Failure, RoomId};
+
+/// Cloneable; the stage ends with the last clone.
+#[derive(Clone)]
+pub struct StudioHandle {
+    /// *Request* kind: when full, `busy`.
+    requests: mpsc::Sender<Request>,
+    owner: OwnerToken,
+    outside: Outside,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    levels: watch::Receiver<Arc<Vec<Level>>>,
+}
+
+/// What the streamer may change that has nothing to do with rooms.
+#[derive(Clone)]
+pub struct Outside {
+    pub doors: Arc<Doors>,
+    pub obs: ObsWatch,
+}
+
+/// The closed list of what may be asked of the stage.
+pub(super) enum Request {
+    Join { caller: Caller, join: Box<JoinRoom>, outbox: Outbox, answer: Answer<Joined> },
+    Peer { session: SessionId, request: Box<PeerRequest>, answer: Answer<PeerReply> },
+    Disconnected(SessionId),
+    Owner { request: Box<OwnerRequest>, answer: Answer<OwnerReply> },
+    Health(oneshot::Sender<Health>),
+    Rooms(oneshot::Sender<Vec<RoomSummary>>),
+    Room(RoomId, Answer<RoomDetails>),
+    /// *Media* kind: when full, pictures are dropped.
+    Previews(mpsc::Sender<Preview>),
+    Closing { resume_in: Duration, answer: oneshot::Sender<()> },
+}
+
+type Answer<T> = oneshot::Sender<Result<T, Failure>>;
+
+impl StudioHandle {
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        owner: OwnerToken,
+        outside: Outside,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+        levels: watch::Receiver<Arc<Vec<Level>>>,
+    ) -> Self {
+        Self { requests, owner, outside, snapshot, levels }
+    }
+
+    /// Tells everybody that the engine closes and when to come back; nobody joins from now on.
+    pub async fn say_goodbye(&self, resume_in: Duration) {
+        let (answer, answered) = oneshot::channel();
+        if self.requests.send(Request::Closing { resume_in, answer }).await.is_ok() {
+            let _ = answered.await;
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.try_send(request(answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Failure::new(Code::Busy, "Greenroom is busy: try again in a moment."),
+            mpsc::error::TrySendError::Closed(_) => closing(),
+        })?;
+        answered.await.map_err(|_| closing())
+    }
+}
+
+fn closing() -> Failure {
+    Failure::new(Code::ServerClosing, "Greenroom is closing.")
+}
+
+impl Backend for StudioHandle {
+    async fn join(&self, caller: Caller, request: JoinRoom, outbox: Outbox) -> Result<Joined, Failure> {
+        let join = Box::new(request);
+        self.ask(|answer| Request::Join { caller, join, outbox, answer }).await?
+    }
+
+    async fn request(&self, session: SessionId, request: PeerRequest) -> Result<PeerReply, Failure> {
+        let request = Box::new(request);
+        self.ask(|answer| Request::Peer { session, request, answer }).await?
+    }
+
+    async fn disconnected(&self, session: SessionId) {
+        // Waits for room: a goodbye must not get lost.
+        let _ = self.requests.send(Request::Disconnected(session)).await;
+    }
+
+    async fn owner(&self, request: OwnerRequest) -> Result<OwnerReply, Failure> {
+        match request {
+            OwnerRequest::SetLanAccess(on) => self.outside.doors.set_lan(on).await?,
+            OwnerRequest::InstallObsPlugin => {
+                self.outside.obs.install().await.map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?
+            }
+            request => {
+                let request = Box::new(request);
+                return self.ask(|answer| Request::Owner { request, answer }).await?;
+            }
+        }
+        Ok(OwnerReply::Done {})
+    }
+
+    fn is_owner_token(&self, token: &str) -> bool {
+        self.owner.matches(token)
+    }
+
+    async fn health(&self) -> Health {
+        match self.ask(Request::Health).await {
+            Ok(health) => health,
+            Err(failure) => Health {
+                status: "unhealthy".into(),
+                reasons: vec![failure.error],
+                version: env!("CARGO_PKG_VERSION").into(),
+                uptime_secs: 0,
+                rooms: 0,
+                peers: 0,
+                workers: 0,
+            },
+        }
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, Failure> {
+        self.ask(Request::Rooms).await
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomDetails, Failure> {
+        self.ask(|answer| Request::Room(room, answer)).await?
+    }
+
+    async fn dashboard(&self) -> Result<DashboardFeed, Failure> {
+        let (pictures, previews) = mpsc::channel(PREVIEWS);
+        self.requests.try_send(Request::Previews(pictures)).map_err(|_| closing())?;
+        Ok(DashboardFeed { snapshot: self.snapshot.clone(), levels: self.levels.clone(), previews })
+    }
+}
+
+/// A picture of each slot.
+const PREVIEWS: usize = 16;

@@ -1,0 +1,216 @@
+//! The stage: owns [`Rooms`], and lets what people do there happen in the forwarding plane, the outputs and the store.
+//!
+//! One task, one mailbox. Everybody else holds a [`StudioHandle`].
+
+mod effects;
+mod handle;
+mod outputs;
+mod owner;
+mod peers;
+mod snapshot;
+
+pub use handle::{Outside, StudioHandle};
+
+use crate::clock::Clock;
+use crate::doors::Addresses;
+use crate::store::Store;
+use crate::worker::{WorkerGone, WorkerHandle};
+use ::outputs::obs::{MediaEvents, MediaHandle};
+use effects::Outboxes;
+use handle::Request;
+use outputs::{Feeds, PreviewHub};
+use rooms::Rooms;
+use snapshot::Board;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use wire::dashboard::{Level, ObsView, OutputStatus, Snapshot};
+use wire::ortc::{IceServer, RtpCapabilities};
+use wire::stats::Quality;
+use wire::{Code, Failure, PeerId, ProducerId, RoomId};
+
+/// What a stage is made of.
+pub struct Parts {
+    pub rooms: Rooms,
+    pub clock: Clock,
+    pub store: Store,
+    pub worker: WorkerHandle,
+    pub sfu_events: mpsc::Receiver<sfu::Event>,
+    pub media: MediaHandle,
+    pub media_events: MediaEvents,
+    pub addresses: watch::Receiver<Addresses>,
+    pub obs: watch::Receiver<ObsView>,
+    pub ice_servers: Vec<IceServer>,
+}
+
+pub struct Stage {
+    rooms: Rooms,
+    clock: Clock,
+    store: Store,
+    worker: WorkerHandle,
+    sfu_events: mpsc::Receiver<sfu::Event>,
+    media: MediaHandle,
+    media_events: MediaEvents,
+    media_status: watch::Receiver<OutputStatus>,
+    addresses: watch::Receiver<Addresses>,
+    obs: watch::Receiver<ObsView>,
+    ice_servers: Vec<IceServer>,
+    requests: mpsc::Receiver<Request>,
+    capabilities: RtpCapabilities,
+    /// Made with a room's first transport, kept until the room closes.
+    routers: BTreeMap<RoomId, wire::RouterId>,
+    outboxes: Outboxes,
+    /// The header extension that says how a phone is held, of each video track that has it.
+    orientation_ids: HashMap<ProducerId, u8>,
+    feeds: Feeds,
+    previews: PreviewHub,
+    quality: HashMap<PeerId, Quality>,
+    board: Board,
+    closing: bool,
+    /// Why the engine is not healthy, if it is not.
+    store_problem: Option<String>,
+}
+
+impl Stage {
+    /// The stage, not yet running, and the way to it.
+    pub async fn new(parts: Parts, owner: rooms::OwnerToken, outside: Outside) -> Result<(Self, StudioHandle), WorkerGone> {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let capabilities = parts.worker.call(|sfu, _| sfu.router_rtp_capabilities().clone()).await?;
+        let (snapshot, snapshot_seen) = watch::channel(Default::default());
+        let (levels, levels_seen) = watch::channel(Default::default());
+        let media_status = parts.media.status();
+        let handle = StudioHandle::new(sender, owner, outside, snapshot_seen, levels_seen);
+        let stage = Self {
+            rooms: parts.rooms,
+            clock: parts.clock,
+            store: parts.store,
+            worker: parts.worker,
+            sfu_events: parts.sfu_events,
+            media: parts.media,
+            media_events: parts.media_events,
+            media_status,
+            addresses: parts.addresses,
+            obs: parts.obs,
+            ice_servers: parts.ice_servers,
+            requests,
+            capabilities,
+            routers: BTreeMap::new(),
+            outboxes: Outboxes::default(),
+            orientation_ids: HashMap::new(),
+            feeds: Feeds::new(levels),
+            previews: PreviewHub::default(),
+            quality: HashMap::new(),
+            board: Board::new(snapshot),
+            closing: false,
+            store_problem: None,
+        };
+        Ok((stage, handle))
+    }
+
+    /// Ends when every handle is gone.
+    pub async fn run(mut self) {
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What was restored has slots to bind and seats to keep.
+        let _ = self.settle().await;
+        loop {
+            let now = self.clock.now();
+            let due = self.rooms.poll_timeout(now).map(|wait| Instant::now() + wait);
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => self.on_request(request).await,
+                    None => return,
+                },
+                Some(event) = self.sfu_events.recv() => self.on_sfu_event(event).await,
+                Some(event) = self.media_events.events.recv() => self.on_media_event(event).await,
+                Some((peer, jpeg)) = self.media_events.previews.recv() => self.on_preview(peer, jpeg),
+                Ok(()) = self.media_status.changed() => self.on_media_status(),
+                Ok(()) = self.addresses.changed() => self.board.touch(),
+                Ok(()) = self.obs.changed() => self.board.touch(),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_rooms_timeout().await,
+                _ = seconds.tick() => self.on_second().await,
+                () = sleep_until(self.board.due()), if self.board.is_touched() => self.publish(),
+            }
+        }
+    }
+
+    async fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Join { caller, join, outbox, answer } => {
+                let session = rooms::SessionId(caller.session.0);
+                let joined = self.join(caller, *join, outbox).await;
+                let is_in = joined.is_ok();
+                if answer.send(joined).is_err() && is_in {
+                    // The caller gave up waiting and will never say goodbye.
+                    self.on_disconnected(session).await;
+                }
+            }
+            Request::Peer { session, request, answer } => {
+                let reply = self.peer_request(rooms::SessionId(session.0), *request).await;
+                let _ = answer.send(reply);
+            }
+            Request::Disconnected(session) => self.on_disconnected(rooms::SessionId(session.0)).await,
+            Request::Owner { request, answer } => {
+                let reply = self.owner_request(*request).await;
+                let _ = answer.send(reply);
+            }
+            Request::Health(answer) => drop(answer.send(self.health())),
+            Request::Rooms(answer) => drop(answer.send(self.rooms.active_rooms())),
+            Request::Room(room, answer) => {
+                let details = self.room_details(&room).await;
+                let _ = answer.send(details);
+            }
+            Request::Previews(viewer) => self.on_viewer(viewer),
+            Request::Closing { resume_in, answer } => {
+                self.say_goodbye(resume_in).await;
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    async fn on_rooms_timeout(&mut self) {
+        self.rooms.handle_timeout(self.clock.now());
+        let _ = self.settle().await;
+    }
+
+    /// Guests are told to come back by themselves; nobody new is let in.
+    async fn say_goodbye(&mut self, resume_in: Duration) {
+        self.closing = true;
+        let notice = wire::sfu::Notice::ServerClosing { resume_in_ms: resume_in.as_millis() as u64 };
+        self.rooms.notify_everyone(&notice);
+        let _ = self.settle().await;
+    }
+}
+
+/// The forwarding thread's absence, as a caller is told.
+fn worker_failure(gone: WorkerGone) -> Failure {
+    match gone {
+        WorkerGone::Busy => Failure::new(Code::Busy, "Greenroom is busy: try again in a moment."),
+        WorkerGone::Stopped => Failure::new(Code::Internal, "The media engine has stopped: restart Greenroom."),
+    }
+}
+
+/// The forwarding plane's refusal, as a client is told.
+fn sfu_failure(error: sfu::Error) -> Failure {
+    let (code, text) = match &error {
+        sfu::Error::NotFound(what) => (Code::NotFound, format!("There is no such {what}: it may have been closed already.")),
+        sfu::Error::Invalid(reason) => (Code::InvalidRequest, format!("This does not fit: {reason}.")),
+        sfu::Error::UnsupportedCodec(codec) => {
+            (Code::UnsupportedCodec, format!("This room does not have the codec {codec}: send one of its own."))
+        }
+        sfu::Error::CannotConsume => {
+            (Code::CannotConsume, "This device cannot play that track: it has none of its codecs.".to_owned())
+        }
+        sfu::Error::Limit(what) => (Code::LimitReached, format!("Too many {what}: close one first.")),
+        sfu::Error::AlreadyConnected => (Code::Conflict, "This transport is connected already.".to_owned()),
+        sfu::Error::Crypto(_) => {
+            tracing::error!(%error, "the media engine failed");
+            (Code::DtlsFailed, "The secure connection could not be set up: try again.".to_owned())
+        }
+    };
+    Failure::new(code, text)
+}
+
+/// A burst of joins of a full room: about ten requests each.
+const REQUESTS: usize = 256;

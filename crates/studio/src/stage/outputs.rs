@@ -1,0 +1,233 @@
+//! Guests on their way to OBS: which tracks are fed, what the media worker says of them, previews and levels.
+
+use super::Stage;
+use ::outputs::obs::Feed;
+use signaling::Preview;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use wire::dashboard::{Level, OutputStatus, Severity};
+use wire::link::{Codec, FeedId, FeedReport, FromWorker};
+use wire::ortc::{MediaKind, RtpCodecParameters};
+use wire::{PeerId, ProducerId, TapId};
+
+/// The tracks that are tapped for the media worker: of each peer the oldest of each kind.
+pub(super) struct Feeds {
+    /// Never reused within the engine's life, so not within a media worker's either.
+    next: FeedId,
+    running: BTreeMap<FeedId, Running>,
+    levels: watch::Sender<Arc<Vec<Level>>>,
+    /// What the streamer should know of a guest's tracks.
+    troubles: HashMap<PeerId, String>,
+    av_offsets: HashMap<PeerId, f64>,
+    /// OBS sources that show a slot.
+    pub readers: u32,
+}
+
+struct Running {
+    producer: ProducerId,
+    peer: PeerId,
+    kind: MediaKind,
+    /// `None`: the media worker cannot decode it, or the track ended while it was being tapped.
+    tap: Option<TapId>,
+    paused: bool,
+}
+
+impl Feeds {
+    pub fn new(levels: watch::Sender<Arc<Vec<Level>>>) -> Self {
+        let (troubles, av_offsets) = (HashMap::new(), HashMap::new());
+        Self { next: 1, running: BTreeMap::new(), levels, troubles, av_offsets, readers: 0 }
+    }
+
+    pub fn trouble(&self, peer: PeerId) -> Option<&String> {
+        self.troubles.get(&peer)
+    }
+
+    pub fn av_offset_ms(&self, peer: PeerId) -> Option<f64> {
+        self.av_offsets.get(&peer).copied()
+    }
+
+    fn of(&self, producer: ProducerId) -> Option<FeedId> {
+        self.running.iter().find(|(_, running)| running.producer == producer).map(|(id, _)| *id)
+    }
+}
+
+/// Who looks at previews.
+#[derive(Default)]
+pub(super) struct PreviewHub {
+    viewers: Vec<mpsc::Sender<Preview>>,
+}
+
+impl Stage {
+    /// Makes what is fed equal to what should be: called after every change of rooms.
+    pub(super) async fn sync_feeds(&mut self) {
+        let mut wanted = BTreeMap::new();
+        for peer in self.rooms.peer_ids() {
+            for track in self.rooms.tracks_of(peer) {
+                wanted.entry((peer, track.kind)).or_insert(track);
+            }
+        }
+        let is_wanted = |running: &Running| wanted.get(&(running.peer, running.kind)).is_some_and(|t| t.id == running.producer);
+        let ended: Vec<FeedId> =
+            self.feeds.running.iter().filter(|(_, running)| !is_wanted(running)).map(|(id, _)| *id).collect();
+        for feed in ended {
+            self.end_feed(feed).await;
+        }
+        for track in wanted.into_values() {
+            match self.feeds.of(track.id) {
+                Some(feed) => self.pause_feed(feed, track.paused),
+                None => self.begin_feed(track).await,
+            }
+        }
+    }
+
+    async fn begin_feed(&mut self, track: rooms::ProducerView) {
+        let feed = self.feeds.next;
+        self.feeds.next += 1;
+        let producer = track.id;
+        let tapped = self.worker.call(move |sfu, now| {
+            let codec = sfu.producer_codec(producer)?;
+            decodable(&codec)?;
+            Some((sfu.tap(now, producer, feed).ok()?, codec))
+        });
+        let tapped = tapped.await.ok().flatten();
+        if let Some((_, parameters)) = &tapped
+            && let Some(codec) = decodable(parameters)
+        {
+            self.media.add_feed(Feed {
+                feed,
+                peer: track.peer,
+                kind: track.kind,
+                codec,
+                clock_rate: parameters.clock_rate,
+                channels: parameters.channels.unwrap_or(1),
+                payload_type: parameters.payload_type,
+                orientation_id: self.orientation_ids.get(&producer).copied(),
+            });
+            if track.paused {
+                self.media.pause_feed(feed, true);
+            }
+        }
+        self.feeds.troubles.remove(&track.peer);
+        let tap = tapped.map(|(tap, _)| tap);
+        let running = Running { producer, peer: track.peer, kind: track.kind, tap, paused: track.paused };
+        self.feeds.running.insert(feed, running);
+    }
+
+    fn pause_feed(&mut self, feed: FeedId, paused: bool) {
+        if let Some(running) = self.feeds.running.get_mut(&feed)
+            && running.paused != paused
+        {
+            running.paused = paused;
+            self.media.pause_feed(feed, paused);
+        }
+    }
+
+    async fn end_feed(&mut self, feed: FeedId) {
+        let Some(running) = self.feeds.running.remove(&feed) else { return };
+        self.media.remove_feed(feed);
+        self.feeds.troubles.remove(&running.peer);
+        if running.kind == MediaKind::Audio {
+            self.feeds.av_offsets.remove(&running.peer);
+        }
+        if let Some(tap) = running.tap {
+            // It may have gone with its producer already.
+            let _ = self.worker.call(move |sfu, _| sfu.untap(tap)).await;
+        }
+    }
+
+    pub(super) async fn on_media_event(&mut self, event: FromWorker) {
+        match event {
+            FromWorker::Ready => self.on_media_ready().await,
+            FromWorker::KeyFrameNeeded { feed } => {
+                if let Some(tap) = self.feeds.running.get(&feed).and_then(|running| running.tap) {
+                    let _ = self.worker.call(move |sfu, now| sfu.tap_key_frame(now, tap)).await;
+                }
+            }
+            FromWorker::Levels { levels } => drop(self.feeds.levels.send_replace(Arc::new(levels))),
+            FromWorker::Report { feeds, readers } => self.on_report(feeds, readers),
+            FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason),
+        }
+    }
+
+    /// A new worker has no picture yet: ask before it has to.
+    async fn on_media_ready(&mut self) {
+        let video = self.feeds.running.values().filter(|running| running.kind == MediaKind::Video && !running.paused);
+        let taps: Vec<TapId> = video.filter_map(|running| running.tap).collect();
+        let _ = self.worker.call(move |sfu, now| taps.into_iter().for_each(|tap| sfu.tap_key_frame(now, tap))).await;
+        self.board.touch();
+    }
+
+    fn on_report(&mut self, reports: Vec<FeedReport>, readers: u32) {
+        if std::mem::replace(&mut self.feeds.readers, readers) != readers {
+            self.board.touch();
+        }
+        for report in reports {
+            let (Some(running), Some(offset)) = (self.feeds.running.get(&report.feed), report.av_offset_ms) else { continue };
+            // Tenths of a millisecond come and go with every report; whole ones are news.
+            let before = self.feeds.av_offsets.insert(running.peer, offset);
+            if before.is_none_or(|before| (before - offset).abs() >= 1.0) {
+                self.board.touch();
+            }
+        }
+    }
+
+    fn on_feed_failed(&mut self, feed: FeedId, reason: String) {
+        let Some(running) = self.feeds.running.get(&feed) else { return };
+        let peer = running.peer;
+        if let Some(name) = self.rooms.name_of(peer) {
+            let what = match running.kind {
+                MediaKind::Audio => "sound",
+                MediaKind::Video => "picture",
+            };
+            let text = format!("{name}'s {what} cannot be shown in OBS: {reason}");
+            self.board.note(self.clock.note(Severity::Error, text));
+        }
+        self.feeds.troubles.insert(peer, reason);
+        self.board.touch();
+    }
+
+    pub(super) fn on_media_status(&mut self) {
+        let status = self.media_status.borrow_and_update().clone();
+        match &status {
+            OutputStatus::Failed { reason } => self.board.note(self.clock.note(Severity::Error, reason.clone())),
+            OutputStatus::Restarting { .. } => {
+                let text = "The media worker stopped and is being started again; guests are back in OBS in a moment.";
+                self.board.note(self.clock.note(Severity::Warning, text));
+            }
+            OutputStatus::Off | OutputStatus::Starting | OutputStatus::Running => {}
+        }
+        self.board.touch();
+    }
+
+    pub(super) fn on_viewer(&mut self, viewer: mpsc::Sender<Preview>) {
+        self.previews.viewers.push(viewer);
+        self.media.previews(true);
+    }
+
+    pub(super) fn on_preview(&mut self, peer: PeerId, jpeg: Arc<[u8]>) {
+        let preview = Preview { peer, jpeg };
+        self.previews.viewers.retain(|viewer| !matches!(viewer.try_send(preview.clone()), Err(TrySendError::Closed(_))));
+    }
+
+    /// Pictures nobody looks at are not made.
+    pub(super) fn forget_viewers(&mut self) {
+        let before = self.previews.viewers.len();
+        self.previews.viewers.retain(|viewer| !viewer.is_closed());
+        if before > 0 && self.previews.viewers.is_empty() {
+            self.media.previews(false);
+        }
+    }
+}
+
+/// The codec, if the media worker has a decoder for it (RFC 4855: names are compared without case).
+fn decodable(parameters: &RtpCodecParameters) -> Option<Codec> {
+    match parameters.mime_type.to_ascii_lowercase().as_str() {
+        "audio/opus" => Some(Codec::Opus),
+        "video/vp8" => Some(Codec::Vp8),
+        "video/vp9" => Some(Codec::Vp9),
+        "video/h264" => Some(Codec::H264),
+        _ => None,
+    }
+}

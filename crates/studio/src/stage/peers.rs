@@ -1,0 +1,262 @@
+//! What a peer asks for: is it theirs, may they, then the forwarding plane does it and it is written down.
+
+use super::{Stage, sfu_failure, worker_failure};
+use rooms::{ChatText, Command, Join, PeerCommand, Reply, SessionId};
+use signaling::{Caller, Outbox};
+use std::time::Instant;
+use wire::ortc::{MediaKind, RtpParameters, TransportOptions};
+use wire::sfu::*;
+use wire::stats::StatsReport;
+use wire::{Code, ConsumerId, Failure, PeerId, ProducerId, TransportId};
+
+impl Stage {
+    pub(super) async fn join(&mut self, caller: Caller, request: JoinRoom, outbox: Outbox) -> Result<Joined, Failure> {
+        if self.closing {
+            return Err(Failure::new(Code::ServerClosing, "Greenroom is closing: try again in a moment."));
+        }
+        let session = SessionId(caller.session.0);
+        let join = Join {
+            session,
+            room: request.room_id,
+            token: request.token.or(caller.token),
+            resume_token: request.resume_token,
+            display_name: request.display_name,
+            role: request.role,
+        };
+        let Reply::Joined(joined) = self.rooms.handle(self.clock.now(), Command::Join(join))? else {
+            return Err(unexpected());
+        };
+        // Not before: a second join of the same session must not take the first one's outbox away.
+        self.outboxes.open(session, outbox);
+        if let Err(failure) = self.settle().await {
+            // Not kept, so not done: after a kill nobody would know this guest.
+            let _ = self.command(Command::Peer(session, PeerCommand::Leave)).await;
+            return Err(failure);
+        }
+        tracing::debug!(room = %joined.room, peer = %joined.peer, resumed = joined.resumed, "joined");
+        Ok(Joined {
+            peer_id: joined.peer,
+            room_id: joined.room,
+            role: joined.role,
+            state: joined.state,
+            display_name: joined.display_name,
+            title: joined.title,
+            router_rtp_capabilities: self.capabilities.clone(),
+            peers: joined.peers,
+            producers: joined.producers,
+            data_producers: Vec::new(),
+            ice_servers: self.ice_servers.clone(),
+            resume_token: joined.resume_token,
+            resumed: joined.resumed,
+        })
+    }
+
+    pub(super) async fn peer_request(&mut self, session: SessionId, request: PeerRequest) -> Result<PeerReply, Failure> {
+        let peer = self.rooms.peer_of(session)?;
+        match request {
+            PeerRequest::GetRouterRtpCapabilities => Ok(PeerReply::Capabilities(self.capabilities.clone())),
+            PeerRequest::CreateWebrtcTransport(asked) => self.create_transport(session, asked).await,
+            PeerRequest::ConnectTransport(asked) => {
+                self.rooms.may_use_transport(session, asked.transport_id)?;
+                self.try_sfu(move |sfu, now| sfu.connect_transport(now, asked.transport_id, asked.dtls_parameters)).await?;
+                Ok(PeerReply::Connected { connected: true })
+            }
+            PeerRequest::AddIceCandidate(asked) => {
+                self.rooms.may_use_transport(session, asked.transport_id)?;
+                self.try_sfu(move |sfu, now| sfu.add_ice_candidate(now, asked.transport_id, asked.candidate)).await?;
+                Ok(PeerReply::Done {})
+            }
+            PeerRequest::RestartIce(TransportRef { transport_id }) => {
+                self.rooms.may_use_transport(session, transport_id)?;
+                let ice_parameters = self.try_sfu(move |sfu, _| sfu.restart_ice(transport_id)).await?;
+                Ok(PeerReply::IceRestarted { ice_parameters })
+            }
+            PeerRequest::Produce(asked) => self.produce(session, asked).await,
+            PeerRequest::Consume(asked) => self.consume(session, asked).await,
+            PeerRequest::PauseConsumer(ConsumerRef { consumer_id }) => {
+                self.change(session, PeerCommand::PauseConsumer(consumer_id)).await?;
+                self.try_sfu(move |sfu, now| sfu.pause_consumer(now, consumer_id)).await?;
+                Ok(PeerReply::Done {})
+            }
+            PeerRequest::ResumeConsumer(ConsumerRef { consumer_id }) => {
+                self.change(session, PeerCommand::ResumeConsumer(consumer_id)).await?;
+                self.try_sfu(move |sfu, now| sfu.resume_consumer(now, consumer_id)).await?;
+                Ok(PeerReply::Done {})
+            }
+            PeerRequest::CloseConsumer(ConsumerRef { consumer_id }) => {
+                self.change(session, PeerCommand::CloseConsumer(consumer_id)).await
+            }
+            PeerRequest::PauseProducer(ProducerRef { producer_id }) => {
+                self.change(session, PeerCommand::PauseProducer(producer_id)).await
+            }
+            PeerRequest::ResumeProducer(ProducerRef { producer_id }) => {
+                self.change(session, PeerCommand::ResumeProducer(producer_id)).await
+            }
+            PeerRequest::CloseProducer(ProducerRef { producer_id }) => {
+                self.change(session, PeerCommand::CloseProducer(producer_id)).await
+            }
+            PeerRequest::SetPreferredLayers(asked) => {
+                self.rooms.may_use_consumer(session, asked.consumer_id)?;
+                self.try_sfu(move |sfu, _| {
+                    sfu.set_preferred_layers(asked.consumer_id, asked.spatial_layer, asked.temporal_layer)
+                })
+                .await?;
+                Ok(PeerReply::Done {})
+            }
+            PeerRequest::RequestKeyFrame(ConsumerRef { consumer_id }) => {
+                self.rooms.may_use_consumer(session, consumer_id)?;
+                self.try_sfu(move |sfu, now| sfu.request_key_frame(now, consumer_id)).await?;
+                Ok(PeerReply::Done {})
+            }
+            PeerRequest::GetStats(asked) => self.stats(session, peer, asked).await,
+            PeerRequest::Chat(Chat { text }) => self.change(session, PeerCommand::Chat(ChatText::parse(&text)?)).await,
+            PeerRequest::RaiseHand(RaiseHand { raised }) => self.change(session, PeerCommand::RaiseHand(raised)).await,
+            PeerRequest::SetDisplayName(SetDisplayName { display_name }) => {
+                self.change(session, PeerCommand::SetDisplayName(display_name)).await
+            }
+            PeerRequest::LeaveRoom => self.change(session, PeerCommand::Leave).await,
+        }
+    }
+
+    async fn change(&mut self, session: SessionId, command: PeerCommand) -> Result<PeerReply, Failure> {
+        self.command(Command::Peer(session, command)).await?;
+        Ok(PeerReply::Done {})
+    }
+
+    async fn create_transport(&mut self, session: SessionId, asked: CreateTransport) -> Result<PeerReply, Failure> {
+        let direction = asked
+            .direction()
+            .ok_or_else(|| Failure::new(Code::InvalidRequest, "Say `direction`: \"send\" or \"recv\"."))?;
+        let room = self.rooms.may_create_transport(session, direction)?;
+        let router = match self.routers.get(&room) {
+            Some(router) => *router,
+            None => {
+                let router = self.worker.call(|sfu, _| sfu.create_router()).await.map_err(worker_failure)?;
+                self.routers.insert(room, router);
+                router
+            }
+        };
+        let mut options: TransportOptions =
+            self.try_sfu(move |sfu, now| sfu.create_transport(now, router, direction)).await?;
+        options.ice_servers = self.ice_servers.clone();
+        self.change(session, PeerCommand::AddTransport { id: options.id, direction }).await?;
+        Ok(PeerReply::Transport(Box::new(options)))
+    }
+
+    async fn produce(&mut self, session: SessionId, asked: Produce) -> Result<PeerReply, Failure> {
+        let Produce { transport_id: transport, kind, rtp_parameters, app_data, paused } = asked;
+        let muted = self.rooms.may_produce(session, transport, kind)?;
+        let paused = paused.unwrap_or(false);
+        let orientation = orientation_id(kind, &rtp_parameters);
+        let id = self
+            .try_sfu(move |sfu, now| sfu.produce(now, transport, kind, rtp_parameters, paused || muted))
+            .await?;
+        if let Some(extension) = orientation {
+            self.orientation_ids.insert(id, extension);
+        }
+        let add = PeerCommand::AddProducer { transport, id, kind, app_data, paused };
+        match self.change(session, add).await {
+            Ok(_) => Ok(PeerReply::Produced { id }),
+            Err(failure) => {
+                let _ = self.worker.call(move |sfu, now| drop(sfu.close_producer(now, id))).await;
+                self.orientation_ids.remove(&id);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn consume(&mut self, session: SessionId, asked: Consume) -> Result<PeerReply, Failure> {
+        let producer = asked.producer_id;
+        let transport = self.rooms.may_consume(session, asked.transport_id, producer)?;
+        let paused = asked.paused.unwrap_or(true);
+        let options = self
+            .try_sfu(move |sfu, now| sfu.consume(now, transport, producer, &asked.rtp_capabilities, paused))
+            .await?;
+        let id = options.id;
+        let add = PeerCommand::AddConsumer { transport, id, producer, paused };
+        if let Err(failure) = self.change(session, add).await {
+            let _ = self.worker.call(move |sfu, now| drop(sfu.close_consumer(now, id))).await;
+            return Err(failure);
+        }
+        let (peer_id, app_data) = match self.rooms.producer_owner(producer) {
+            Some((peer, app_data)) => (peer, app_data.clone()),
+            None => return Err(rooms::Refusal::NotFound("producer").into()),
+        };
+        Ok(PeerReply::Consumer(Box::new(ConsumerReply { options, peer_id, app_data })))
+    }
+
+    /// One of the peer's things, or everything of the peer.
+    async fn stats(&mut self, session: SessionId, peer: PeerId, asked: GetStats) -> Result<PeerReply, Failure> {
+        let mut wanted = Wanted { quality_of: self.rooms.transports_of(peer), ..Wanted::default() };
+        match asked {
+            GetStats { transport_id: Some(id), producer_id: None, consumer_id: None } => {
+                self.rooms.may_use_transport(session, id)?;
+                wanted.transports.push(id);
+            }
+            GetStats { transport_id: None, producer_id: Some(id), consumer_id: None } => {
+                self.rooms.may_use_producer(session, id)?;
+                wanted.producers.push(id);
+            }
+            GetStats { transport_id: None, producer_id: None, consumer_id: Some(id) } => {
+                self.rooms.may_use_consumer(session, id)?;
+                wanted.consumers.push(id);
+            }
+            GetStats { transport_id: None, producer_id: None, consumer_id: None } => {
+                wanted.transports = wanted.quality_of.clone();
+                wanted.producers = self.rooms.tracks_of(peer).into_iter().map(|track| track.id).collect();
+                wanted.consumers = self.rooms.consumers_of(peer);
+            }
+            _ => {
+                let text = "Ask for one of `transportId`, `producerId` and `consumerId`, or for none.";
+                return Err(Failure::new(Code::InvalidRequest, text));
+            }
+        }
+        let report = self.worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)?;
+        Ok(PeerReply::Stats(Box::new(report)))
+    }
+
+    pub(super) async fn on_sfu_event(&mut self, event: sfu::Event) {
+        match event {
+            _ => {}
+        }
+    }
+
+    /// Asks the forwarding plane for something it may refuse.
+    pub(super) async fn try_sfu<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut sfu::Worker, Instant) -> Result<R, sfu::Error> + Send + 'static,
+    ) -> Result<R, Failure> {
+        self.worker.call(job).await.map_err(worker_failure)?.map_err(sfu_failure)
+    }
+}
+
+/// What a `get-stats` is about.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub quality_of: Vec<TransportId>,
+    pub transports: Vec<TransportId>,
+    pub producers: Vec<ProducerId>,
+    pub consumers: Vec<ConsumerId>,
+}
+
+impl Wanted {
+    /// What closed meanwhile is left out.
+    pub fn read(self, sfu: &mut sfu::Worker, now: Instant) -> StatsReport {
+        StatsReport {
+            quality: sfu.quality(now, &self.quality_of),
+            transports: self.transports.into_iter().filter_map(|id| sfu.transport_stats(now, id)).collect(),
+            producers: self.producers.into_iter().flat_map(|id| sfu.producer_stats(now, id)).collect(),
+            consumers: self.consumers.into_iter().filter_map(|id| sfu.consumer_stats(now, id)).collect(),
+        }
+    }
+}
+
+/// 3GPP TS 26.114 §6.2.3 (CVO): phones say how they are held instead of turning the picture.
+fn orientation_id(kind: MediaKind, parameters: &RtpParameters) -> Option<u8> {
+    let extension = parameters.header_extensions.iter().find(|extension| extension.uri == "urn:3gpp:video-orientation");
+    extension.filter(|_| kind == MediaKind::Video).map(|extension| extension.id)
+}
+
+fn unexpected() -> Failure {
+    Failure::new(Code::Internal, "Something went wrong inside Greenroom: try again.")
+}

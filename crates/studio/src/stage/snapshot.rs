@@ -1,0 +1,160 @@
+//! What the dashboard and REST are shown, whole, a few times a second at most; and each peer's quality, once a second.
+
+use super::peers::Wanted;
+use super::{Stage, worker_failure};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use wire::dashboard::{GuestView, Note, ObsView, OutputStatus, Snapshot};
+use wire::rest::{Health, RoomDetails};
+use wire::sfu::Notice;
+use wire::stats::Quality;
+use wire::{Failure, PeerId, RoomId, TransportId};
+
+/// The last snapshot, when the next may be, and the latest sentences.
+pub(super) struct Board {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    notes: VecDeque<Note>,
+    touched: bool,
+    published: Option<Instant>,
+}
+
+impl Board {
+    pub fn new(snapshot: watch::Sender<Arc<Snapshot>>) -> Self {
+        Self { snapshot, notes: VecDeque::new(), touched: true, published: None }
+    }
+
+    /// Something on it changed.
+    pub fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    pub fn due(&self) -> Instant {
+        self.published.map_or_else(Instant::now, |at| at + PUBLISH_EVERY)
+    }
+
+    /// *State* kind: the oldest sentence goes when there are too many.
+    pub fn note(&mut self, note: Note) {
+        tracing::info!(text = note.text, "note");
+        if self.notes.len() == MAX_NOTES {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(note);
+        self.touched = true;
+    }
+}
+
+impl Stage {
+    pub(super) fn publish(&mut self) {
+        self.board.touched = false;
+        self.board.published = Some(Instant::now());
+        let snapshot = Arc::new(self.snapshot());
+        self.board.snapshot.send_if_modified(|shown| std::mem::replace(shown, snapshot.clone()) != snapshot);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut rooms = self.rooms.room_views(self.clock.now());
+        for guest in rooms.iter_mut().flat_map(|room| &mut room.guests) {
+            guest.quality = self.quality.get(&guest.peer_id).cloned().unwrap_or_default();
+            guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
+            guest.trouble = self.trouble(guest);
+        }
+        Snapshot {
+            version: VERSION.to_owned(),
+            slot_count: self.rooms.slot_count(),
+            rooms,
+            obs: ObsView { sources: self.feeds.readers, ..self.obs.borrow().clone() },
+            media_worker: self.media_status.borrow().clone(),
+            lan: self.addresses.borrow().lan.clone(),
+            notes: self.board.notes.iter().cloned().collect(),
+        }
+    }
+
+    /// The one thing the streamer should know first.
+    fn trouble(&self, guest: &GuestView) -> Option<String> {
+        if !guest.connected {
+            return Some("Their connection was lost: their place is kept for a while, and they come back by themselves.".into());
+        }
+        if let Some(reason) = self.feeds.trouble(guest.peer_id) {
+            return Some(reason.clone());
+        }
+        let loss = guest.quality.packet_loss_pct;
+        (loss >= BAD_LOSS_PCT).then(|| {
+            format!("{loss:.0} % of their packets get lost: ask them to move closer to their Wi-Fi, or to use a cable.")
+        })
+    }
+
+    /// Measures every peer's connection and tells them; forgets those who left.
+    pub(super) async fn on_second(&mut self) {
+        self.forget_viewers();
+        let peers: Vec<(PeerId, Vec<TransportId>)> =
+            self.rooms.peer_ids().map(|peer| (peer, self.rooms.transports_of(peer))).filter(|(_, t)| !t.is_empty()).collect();
+        if peers.is_empty() && self.quality.is_empty() {
+            return;
+        }
+        let measured = self.worker.call(move |sfu, now| {
+            peers.into_iter().map(|(peer, transports)| (peer, sfu.quality(now, &transports))).collect::<HashMap<_, Quality>>()
+        });
+        let Ok(measured) = measured.await else { return };
+        for (peer, quality) in &measured {
+            self.rooms.notify(*peer, Notice::Quality(quality.clone()));
+        }
+        if self.quality != measured {
+            self.quality = measured;
+            self.board.touch();
+        }
+        let _ = self.settle().await;
+    }
+
+    pub(super) async fn room_details(&mut self, room: &RoomId) -> Result<RoomDetails, Failure> {
+        let mut details = self.rooms.room_details(room)?;
+        for peer in &mut details.peers {
+            let wanted = Wanted {
+                quality_of: self.rooms.transports_of(peer.peer_id),
+                consumers: self.rooms.consumers_of(peer.peer_id),
+                ..Wanted::default()
+            };
+            let report = self.worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)?;
+            (peer.quality, peer.consumers) = (report.quality, report.consumers);
+        }
+        Ok(details)
+    }
+
+    /// The forwarding thread holds the other end of its events as long as it lives.
+    fn is_worker_stopped(&self) -> bool {
+        self.sfu_events.is_closed()
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let mut reasons = Vec::new();
+        if self.is_worker_stopped() {
+            reasons.push("The media engine has stopped: restart Greenroom.".to_owned());
+        }
+        reasons.extend(self.store_problem.clone());
+        if let OutputStatus::Failed { reason } = &*self.media_status.borrow() {
+            reasons.push(reason.clone());
+        }
+        let (rooms, peers) = self.rooms.counts();
+        Health {
+            status: if reasons.is_empty() { "ok" } else { "unhealthy" }.to_owned(),
+            workers: usize::from(!self.is_worker_stopped()),
+            reasons,
+            version: VERSION.to_owned(),
+            uptime_secs: self.clock.uptime().as_secs(),
+            rooms,
+            peers,
+        }
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+const MAX_NOTES: usize = 50;
+/// Above this, sound breaks up audibly despite forward error correction.
+const BAD_LOSS_PCT: f64 = 5.0;

@@ -1,0 +1,91 @@
+// How old a guest's picture is when OBS gets it and when OBS puts it out, from the moment it was drawn in the guest's browser.
+//
+// The guest's page draws the time into its picture; everything runs on one machine, so the age of a picture can be
+// read wherever it shows up: in the slot's ring, by a reader that does exactly what the OBS plugin does
+// (`slot_probe`), and in OBS's raw output. The floor is the same drawn camera shown in a <video> of the same page.
+import { age, findPicture, readTimecode } from '../lib/timecode.mjs';
+import { launchChromium } from '../lib/browser.mjs';
+import { ADA } from '../lib/camera.mjs';
+import { Engine } from '../lib/engine.mjs';
+import { finish, percentiles, table } from '../lib/figures.mjs';
+import { isLive, joinAsGuest } from '../lib/guest.mjs';
+import { Obs } from '../lib/obs.mjs';
+import { binary } from '../lib/places.mjs';
+import { Program } from '../lib/process.mjs';
+import { rawOutput } from '../lib/raw-output.mjs';
+import { showsLive } from '../lib/scene.mjs';
+import { measureFloor } from '../lib/floor.mjs';
+import { pause, until } from '../lib/wait.mjs';
+
+const ROOM = 'bench';
+const guest = { ...ADA, width: 640, height: 360, fps: 30 };
+const canvas = [640, 360];
+/** A floor whose p95 is above it: the drawing itself is late. */
+const FLOOR_LIMIT = 60;
+const seconds = Number(process.env.GREENROOM_BENCH_SECONDS ?? 20);
+
+const output = [];
+let measuring = false;
+let area;
+const raw = await rawOutput(canvas, picture => measuring && output.push(picture.at, codeIn(picture)));
+function codeIn(picture) {
+  area ??= findPicture(picture);
+  return area && readTimecode(picture, area);
+}
+
+const engine = await Engine.start({ name: 'engine-glass' });
+await engine.createRoom(ROOM);
+const [obs, browser] = await Promise.all([Obs.start({ socket: engine.socket, canvas, rawOutput: raw.port }), launchChromium()]);
+await obs.addGuest('Ada', { slot: 1 });
+const page = await joinAsGuest(browser, await engine.invite(ROOM), guest);
+await engine.admit(ROOM, 'Ada', 1);
+await isLive(page);
+await showsLive(obs, 'Ada', guest);
+
+const pictures = [];
+const probe = new Program({ name: 'slot-probe', command: binary('examples/slot_probe'), args: [engine.socket, '1'] });
+probe.listeners.add((line, stream) => measuring && stream === 'stdout' && pictures.push(JSON.parse(line)));
+await until('the probe reads pictures', () => probe.lines.length > 5);
+await obs.call('StartRecord');
+await pause(5000); // The bandwidth estimate and the jitter buffer settle.
+
+measuring = true;
+await pause(seconds * 1000);
+measuring = false;
+await obs.call('StopRecord');
+const floor = await measureFloor(page, 6000);
+await probe.stop();
+await browser.close();
+await obs.stop();
+await engine.stop();
+raw.close();
+
+const read = pictures.filter(picture => picture.code !== null);
+const toObs = read.map(picture => age(picture.code, picture.handed));
+const arrival = pictures.map(picture => picture.handed - picture.arrived);
+const glassToArrival = read.map(picture => age(picture.code, picture.arrived));
+const firstSeen = new Map();
+for (let i = 0; i < output.length; i += 2) {
+  const code = output[i + 1];
+  if (code !== null && code !== undefined && !firstSeen.has(code)) firstSeen.set(code, output[i]);
+}
+const toOutput = [...firstSeen].map(([code, at]) => age(code, at));
+if (read.length < seconds * 10 || toOutput.length < seconds * 10) {
+  throw new Error(`too few pictures: ${read.length} of ${pictures.length} read in the ring, ${toOutput.length} in ${output.length / 2} of OBS's output`);
+}
+
+const figures = {
+  glass_to_obs_ms: percentiles(toObs),
+  glass_to_output_ms: percentiles(toOutput),
+  arrival_to_libobs_ms: percentiles(arrival),
+  floor_ms: percentiles(floor),
+};
+table(`Glass to glass: ${guest.width}x${guest.height} at ${guest.fps} pictures a second, ${seconds} s`, [
+  ['drawn → handed to OBS', figures.glass_to_obs_ms, toObs.length],
+  ["drawn → pixel in OBS's output", figures.glass_to_output_ms, toOutput.length, 'each picture where it is first seen'],
+  ['  drawn → last packet here', percentiles(glassToArrival), glassToArrival.length, 'camera, encoder, pacer, network'],
+  ['  last packet → handed to OBS', figures.arrival_to_libobs_ms, arrival.length, 'jitter buffer, decoder, ring'],
+  ['floor: drawn → own <video>', figures.floor_ms, floor.length, 'the method without encoder and network'],
+]);
+if (figures.floor_ms.p95 > FLOOR_LIMIT) console.log(`\nThe floor's p95 is above ${FLOOR_LIMIT} ms: this machine is too busy for these figures to mean much.`);
+finish(figures);

@@ -1,0 +1,320 @@
+// The media side of one stay in a room: a sending and a receiving transport, what we send, what we receive.
+
+import { Device } from 'mediasoup-client';
+import type { Consumer, Device as DeviceType, Producer, Transport, TransportOptions } from 'mediasoup-client/types';
+import type { RtpCapabilities as DeviceCapabilities, RtpParameters as DeviceParameters } from 'mediasoup-client/types';
+import type { Ask } from './channel';
+import { Emitter } from './emitter';
+import { ConnectionLost, Refusal } from './failure';
+import type { Direction } from './wire/Direction';
+import type { IceServer } from './wire/IceServer';
+import type { MediaKind } from './wire/MediaKind';
+import type { PeerId } from './wire/PeerId';
+import type { ProducerId } from './wire/ProducerId';
+import type { RtpCapabilities } from './wire/RtpCapabilities';
+import type { RtpParameters } from './wire/RtpParameters';
+
+/** `new`: nothing to send or receive yet. `failed` heals too, but by new transports. */
+export type MediaState = 'new' | 'connecting' | 'connected' | 'interrupted' | 'failed';
+
+/** What this guest wants to send of one kind; the plane makes it so. */
+export interface Outgoing {
+  track: MediaStreamTrack | null;
+  muted: boolean;
+}
+
+export interface Incoming {
+  producerId: ProducerId;
+  peerId: PeerId;
+  kind: MediaKind;
+}
+
+/** What another peer sends and we may receive. */
+export interface Offer extends Incoming {
+  paused: boolean;
+}
+
+/** A track we receive. */
+export interface Received extends Incoming {
+  track: MediaStreamTrack;
+  paused: boolean;
+}
+
+export interface MediaPlaneEvents {
+  /** Something of what the getters show changed. */
+  change: [];
+  /** The transports cannot be mended: make a new plane. */
+  broken: [];
+  /** One track cannot be sent or received; the rest goes on. */
+  trouble: [kind: MediaKind, error: Refusal];
+}
+
+/** How the plane finds what this browser can do; tests give a device of their own. */
+export type MakeDevice = () => Promise<DeviceType>;
+
+export class MediaPlane extends Emitter<MediaPlaneEvents> {
+  readonly #ask: () => Ask;
+  readonly #outgoing: Readonly<Record<MediaKind, Outgoing>>;
+  readonly #makeDevice: MakeDevice;
+  #device: DeviceType | null = null;
+  readonly #transports: Partial<Record<Direction, Transport>> = {};
+  readonly #producers = new Map<MediaKind, Producer>();
+  /** A null stands for one that is being set up. */
+  readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean }>();
+  readonly #queues: Record<MediaKind, Promise<void>> = { audio: Promise.resolve(), video: Promise.resolve() };
+  readonly #mending = new Map<Direction, ReturnType<typeof setTimeout>>();
+  #closed = false;
+
+  /** `ask` gives the channel of the moment: a plane outlives connections. `outgoing` is read whenever {@link sync} is called. */
+  constructor(ask: () => Ask, outgoing: Readonly<Record<MediaKind, Outgoing>>, makeDevice: MakeDevice = () => Device.factory()) {
+    super();
+    this.#ask = ask;
+    this.#outgoing = outgoing;
+    this.#makeDevice = makeDevice;
+  }
+
+  get state(): MediaState {
+    const states = Object.values(this.#transports).map(transport => transport.connectionState);
+    if (states.includes('failed')) return 'failed';
+    if (states.includes('disconnected')) return 'interrupted';
+    if (states.includes('connecting')) return 'connecting';
+    return states.includes('connected') ? 'connected' : 'new';
+  }
+
+  get received(): Received[] {
+    return [...this.#consumers.values()].flatMap(({ incoming, consumer, paused }) =>
+      consumer === null ? [] : [{ ...incoming, track: consumer.track, paused }],
+    );
+  }
+
+  /** The ids of what we send: who loads the page again closes them from its next life. */
+  get sending(): ProducerId[] {
+    return [...this.#producers.values()].map(producer => producer.id);
+  }
+
+  /** Whose sound arrives, with its level from 0 to 1, as the RTP packets say (RFC 6464). */
+  soundLevels(): Map<PeerId, number> {
+    const levels = new Map<PeerId, number>();
+    for (const { incoming, consumer } of this.#consumers.values()) {
+      if (incoming.kind !== 'audio') continue;
+      const source = consumer?.rtpReceiver?.getSynchronizationSources()[0];
+      if (source?.audioLevel !== undefined) levels.set(incoming.peerId, source.audioLevel);
+    }
+    return levels;
+  }
+
+  async start(capabilities: RtpCapabilities, iceServers: IceServer[]): Promise<void> {
+    this.#device = await this.#makeDevice();
+    await this.#device.load({ routerRtpCapabilities: toDevice<DeviceCapabilities>(capabilities) });
+    await Promise.all([this.#open('send', iceServers), this.#open('recv', iceServers)]);
+    this.sync('audio');
+    this.sync('video');
+  }
+
+  /** Makes what is sent of a kind as {@link Outgoing} says. Calls queue; each reads the latest wish. */
+  sync(kind: MediaKind): void {
+    this.#queues[kind] = this.#queues[kind].then(() => this.#settle(kind)).catch(error => this.#report(kind, error));
+  }
+
+  /** Resolves when everything asked of {@link sync} so far has been done. */
+  async settled(): Promise<void> {
+    await Promise.all([this.#queues.audio, this.#queues.video]);
+  }
+
+  /** Receives what stands in `offered` and is not received yet, drops what no longer stands there. */
+  reconcile(offered: readonly Offer[]): void {
+    const kept = new Set(offered.map(offer => offer.producerId));
+    for (const id of [...this.#consumers.keys()]) if (!kept.has(id)) this.drop(id);
+    for (const offer of offered) {
+      const known = this.#consumers.get(offer.producerId);
+      if (known === undefined) this.#receive(offer);
+      else if (known.paused !== offer.paused) {
+        known.paused = offer.paused;
+        this.#changed();
+      }
+    }
+  }
+
+  /** The track is no longer sent to us. */
+  drop(producerId: ProducerId): void {
+    this.#consumers.get(producerId)?.consumer?.close();
+    if (this.#consumers.delete(producerId)) this.#changed();
+  }
+
+  /** The network may have changed under us: find new paths (RFC 8445 §2.4) where packets do not flow. */
+  async mend(): Promise<void> {
+    for (const [direction, transport] of Object.entries(this.#transports)) {
+      if (!['new', 'connected'].includes(transport.connectionState)) await this.#restartIce(direction as Direction);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#mending.values()) clearTimeout(timer);
+    this.#mending.clear();
+    for (const transport of Object.values(this.#transports)) transport.close();
+    this.#producers.clear();
+    this.#consumers.clear();
+  }
+
+  async #open(direction: Direction, iceServers: IceServer[]): Promise<void> {
+    const answer = await this.#ask()('create-webrtc-transport', { direction });
+    if (this.#closed || this.#device === null) return;
+    const options = { ...answer, iceServers: answer.iceServers.length > 0 ? answer.iceServers : iceServers } as TransportOptions;
+    const transport = direction === 'send' ? this.#device.createSendTransport(options) : this.#device.createRecvTransport(options);
+    this.#transports[direction] = transport;
+    transport.on('connect', ({ dtlsParameters }, done, fail) => {
+      const parameters = { role: dtlsParameters.role ?? 'auto', fingerprints: dtlsParameters.fingerprints };
+      this.#ask()('connect-transport', { transportId: transport.id, dtlsParameters: parameters }).then(() => done(), fail);
+    });
+    transport.on('produce', ({ kind, rtpParameters, appData }, done, fail) => {
+      const paused = this.#outgoing[kind].muted;
+      const request = { transportId: transport.id, kind, rtpParameters: rtpParameters as RtpParameters, appData, paused };
+      this.#ask()('produce', request).then(done, fail);
+    });
+    transport.on('connectionstatechange', () => this.#onConnectionState(direction));
+  }
+
+  async #settle(kind: MediaKind): Promise<void> {
+    if (this.#closed || this.#device === null) return;
+    const { track, muted } = this.#outgoing[kind];
+    const producer = this.#producers.get(kind);
+    if (producer === undefined) {
+      if (track !== null && track.readyState === 'live' && this.#device.canProduce(kind)) await this.#produce(kind, track);
+      return;
+    }
+    // Muting takes the track away from the encoder instead of disabling it: nothing leaves this computer,
+    // and the level meter can still say "you are muted" to somebody who speaks.
+    const attached = muted ? null : track;
+    if (producer.track !== attached) await producer.replaceTrack({ track: attached });
+    const paused = attached === null;
+    if (producer.paused === paused) return;
+    await this.#ask()(paused ? 'pause-producer' : 'resume-producer', { producerId: producer.id });
+    if (paused) producer.pause();
+    else producer.resume();
+  }
+
+  async #produce(kind: MediaKind, track: MediaStreamTrack): Promise<void> {
+    const transport = this.#transports.send;
+    if (transport === undefined) return;
+    const producer = await transport.produce({
+      track,
+      stopTracks: false,
+      disableTrackOnPause: false,
+      appData: { source: kind === 'audio' ? 'microphone' : 'camera' },
+      ...(kind === 'audio' ? { codecOptions: MICROPHONE } : this.#cameraOptions()),
+    });
+    if (this.#closed) return producer.close();
+    this.#producers.set(kind, producer);
+    if (this.#outgoing[kind].muted) producer.pause();
+    this.#changed();
+    return this.#settle(kind);
+  }
+
+  #cameraOptions() {
+    const vp8 = this.#device?.sendRtpCapabilities.codecs?.find(codec => codec.mimeType.toLowerCase() === 'video/vp8');
+    const options = { encodings: [{ maxBitrate: CAMERA_BITS }], codecOptions: { videoGoogleStartBitrate: CAMERA_START_KBITS } };
+    return vp8 === undefined ? options : { ...options, codec: vp8 };
+  }
+
+  #receive({ producerId, peerId, kind, paused }: Offer): void {
+    if (this.#consumers.size >= MOST_CONSUMERS) return;
+    const incoming = { producerId, peerId, kind };
+    this.#consumers.set(producerId, { incoming, consumer: null, paused });
+    this.#consume(incoming).catch(error => {
+      this.#consumers.delete(producerId);
+      this.#report(kind, error);
+    });
+  }
+
+  async #consume(incoming: Incoming): Promise<void> {
+    const transport = this.#transports.recv;
+    if (transport === undefined || this.#device === null) return;
+    const answer = await this.#ask()('consume', {
+      producerId: incoming.producerId,
+      rtpCapabilities: fromDevice(this.#device.recvRtpCapabilities),
+      transportId: transport.id,
+    });
+    const options = { id: answer.id, producerId: answer.producerId, kind: answer.kind, rtpParameters: toDevice<DeviceParameters>(answer.rtpParameters) };
+    // One stream per peer: the browser keeps lips and voice together (RFC 8829 §5.2.1, msid).
+    const consumer = await transport.consume({ ...options, streamId: incoming.peerId });
+    const entry = this.#consumers.get(incoming.producerId);
+    if (entry === undefined || this.#closed) {
+      consumer.close();
+      if (!this.#closed) await this.#ask()('close-consumer', { consumerId: answer.id }).catch(() => {});
+      return;
+    }
+    entry.consumer = consumer;
+    entry.paused = entry.paused || answer.producerPaused;
+    await this.#ask()('resume-consumer', { consumerId: answer.id });
+    this.#changed();
+  }
+
+  #onConnectionState(direction: Direction): void {
+    const state = this.#transports[direction]?.connectionState;
+    if (state === 'connected' || state === 'closed') this.#forget(direction);
+    // A short silence mends itself; a longer one needs a new path.
+    if (state === 'disconnected') this.#later(direction, INTERRUPTED_MS, () => this.#restartIce(direction));
+    if (state === 'failed') this.#later(direction, 0, () => this.#restartIce(direction));
+    this.#changed();
+  }
+
+  async #restartIce(direction: Direction): Promise<void> {
+    const transport = this.#transports[direction];
+    if (transport === undefined || this.#closed || transport.connectionState === 'connected') return;
+    this.#later(direction, MENDED_MS, async () => this.#giveUp(direction));
+    try {
+      const { iceParameters } = await this.#ask()('restart-ice', { transportId: transport.id });
+      await transport.restartIce({ iceParameters });
+    } catch (error) {
+      // Without a channel nothing can be mended; whoever opens the next one calls `mend`.
+      if (error instanceof ConnectionLost) this.#forget(direction);
+      else this.#giveUp(direction);
+    }
+  }
+
+  #giveUp(direction: Direction): void {
+    this.#forget(direction);
+    if (!this.#closed && this.#transports[direction]?.connectionState !== 'connected') this.emit('broken');
+  }
+
+  #later(direction: Direction, ms: number, then: () => Promise<void>): void {
+    this.#forget(direction);
+    this.#mending.set(direction, setTimeout(() => void then(), ms));
+  }
+
+  #forget(direction: Direction): void {
+    clearTimeout(this.#mending.get(direction));
+    this.#mending.delete(direction);
+  }
+
+  #report(kind: MediaKind, error: unknown): void {
+    if (this.#closed || error instanceof ConnectionLost) return;
+    const refusal = error instanceof Refusal ? error : new Refusal('internal', error instanceof Error ? error.message : String(error));
+    // Gone or taken away between the offer and our asking: its notice is on the way.
+    if (!['not-found', 'forbidden'].includes(refusal.code)) this.emit('trouble', kind, refusal);
+  }
+
+  #changed(): void {
+    if (!this.#closed) this.emit('change');
+  }
+}
+
+/** The wire's strings are the unions of mediasoup-client's types; its own validator checks them at run time. */
+function toDevice<Theirs>(value: RtpCapabilities | RtpParameters): Theirs {
+  return value as unknown as Theirs;
+}
+
+function fromDevice(capabilities: DeviceCapabilities): RtpCapabilities {
+  return capabilities as unknown as RtpCapabilities;
+}
+
+/** 720p of a talking head in VP8 looks no better above this. */
+const CAMERA_BITS = 2_500_000;
+/** Browsers begin at 300 kbit/s and climb for ten seconds; a guest's first picture should be a good one. */
+const CAMERA_START_KBITS = 1_000;
+/** Speech: in-band FEC (RFC 6716 §2.1.7) against loss; no DTX, since gaps in the sound cost more in OBS than the bits they save. */
+const MICROPHONE = { opusStereo: false, opusFec: true, opusDtx: false, opusMaxAverageBitrate: 64_000 };
+const MOST_CONSUMERS = 64;
+const INTERRUPTED_MS = 1_500;
+const MENDED_MS = 7_000;

@@ -1,0 +1,19 @@
+// A connection's numbers as a sentence.
+
+import type { Quality } from '../lib/wire/Quality';
+
+export function qualityWords(quality: Quality): string {
+  const grade = quality.score >= 8 ? 'Very good' : quality.score >= 6 ? 'Good' : quality.score >= 3 ? 'Fair' : 'Poor';
+  const parts = [
+    typeof quality.rttMs === 'number' ? `round trip ${Math.round(quality.rttMs)} ms` : null,
+    `loss ${quality.packetLossPct.toFixed(1)} %`,
+    `jitter ${Math.round(quality.jitterMs)} ms`,
+    `sends ${bitrateWords(quality.recvBitrate)}`,
+    `receives ${bitrateWords(quality.sendBitrate)}`,
+  ];
+  return `${grade} connection (${quality.score} of 10): ${parts.filter(part => part !== null).join(', ')}`;
+}
+
+export function bitrateWords(bits: number): string {
+  return bits >= 1_000_000 ? `${(bits / 1_000_000).toFixed(1)} Mbit/s` : `${Math.round(bits / 1_000)} kbit/s`;
+}
