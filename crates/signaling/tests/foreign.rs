@@ -20,3 +20,15 @@ async fn the_published_javascript_client_is_understood() {
     let status = node.status().await.expect("node is installed");
     assert!(status.success());
 }
+
+#[tokio::test]
+#[ignore = "needs Python with python-socketio[client]; PYTHON names it"]
+async fn python_socketio_is_understood() {
+    let studio = Studio::new();
+    let server = start(&studio).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/python_socketio.py");
+    let python = std::env::var("PYTHON").unwrap_or("python3".into());
+    let url = format!("http://{}", server.control_addr());
+    let status = Command::new(python).args([script, &url]).status().await.expect("python is installed");
+    assert!(status.success());
+}

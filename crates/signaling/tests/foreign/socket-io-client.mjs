@@ -5,7 +5,8 @@ import path from "node:path";
 
 const [url, folder] = process.argv.slice(2);
 const require = createRequire(folder ? path.join(path.resolve(folder), "x.js") : new URL("../../../../ui/x.js", import.meta.url));
-const { io } = require("socket.io-client");
+const client = require("socket.io-client");
+const io = client.io ?? client; // 2.x exports the function itself
 const connect = (options) => io(url, { forceNew: true, ...options });
 const once = (socket, event) => new Promise((resolve) => socket.once(event, resolve));
 const ask = (socket, event, ...payload) => new Promise((resolve) => socket.emit(event, ...payload, resolve));
