@@ -73,7 +73,13 @@ export class Guest {
     const resume = recallStay(roomId);
     const client = new RoomClient({ open: socketIoChannel(), roomId, token, displayName: this.choices.name.trim(), resume });
     this.#client = client;
-    client.on('change', snapshot => (this.room = snapshot));
+    const speaking = setInterval(() => this.#listen(), SPEAKING_MS);
+    client.on('change', snapshot => {
+      this.room = snapshot;
+      if (snapshot.phase.name !== 'ended') return;
+      clearInterval(speaking);
+      if (this.ending === null) this.#onEnded(snapshot.phase.ending);
+    });
     client.on('chat', line => {
       if (!line.own && !this.chatOpen) this.unread += 1;
     });
@@ -82,12 +88,8 @@ export class Guest {
     this.#publish('audio');
     this.#publish('video');
     this.ending = null;
-    const speaking = setInterval(() => this.#listen(), SPEAKING_MS);
     void this.#stayAwake();
-    void client.run().then(ending => {
-      clearInterval(speaking);
-      this.#onEnded(ending);
-    });
+    void client.run();
   }
 
   leave(): void {
