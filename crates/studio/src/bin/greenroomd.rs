@@ -5,8 +5,8 @@ use anyhow::Context;
 use clap::Parser;
 use std::process::ExitCode;
 use std::time::Duration;
-use studio::obs_install::ObsInstall;
-use studio::{Studio, cli};
+use greenroom_studio::obs_install::ObsInstall;
+use greenroom_studio::{Studio, cli};
 
 /// Remote guests in OBS, from your own computer, without a window.
 ///

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use wire::dashboard::{Level, ObsView, OutputStatus, Snapshot};
+use wire::dashboard::{ObsView, OutputStatus};
 use wire::ortc::{IceServer, RtpCapabilities};
 use wire::stats::Quality;
 use wire::{Code, Failure, PeerId, ProducerId, RoomId};

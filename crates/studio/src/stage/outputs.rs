@@ -62,19 +62,21 @@ pub(super) struct PreviewHub {
 impl Stage {
     /// Makes what is fed equal to what should be: called after every change of rooms.
     pub(super) async fn sync_feeds(&mut self) {
-        let mut wanted = BTreeMap::new();
+        let mut wanted: Vec<rooms::ProducerView> = Vec::new();
         for peer in self.rooms.peer_ids() {
             for track in self.rooms.tracks_of(peer) {
-                wanted.entry((peer, track.kind)).or_insert(track);
+                if !wanted.iter().any(|first| first.peer == peer && first.kind == track.kind) {
+                    wanted.push(track);
+                }
             }
         }
-        let is_wanted = |running: &Running| wanted.get(&(running.peer, running.kind)).is_some_and(|t| t.id == running.producer);
+        let is_wanted = |running: &Running| wanted.iter().any(|track| track.id == running.producer);
         let ended: Vec<FeedId> =
             self.feeds.running.iter().filter(|(_, running)| !is_wanted(running)).map(|(id, _)| *id).collect();
         for feed in ended {
             self.end_feed(feed).await;
         }
-        for track in wanted.into_values() {
+        for track in wanted {
             match self.feeds.of(track.id) {
                 Some(feed) => self.pause_feed(feed, track.paused),
                 None => self.begin_feed(track).await,
