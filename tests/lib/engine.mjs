@@ -32,14 +32,24 @@ export class Engine {
     this.program = new Program({
       name: this.name,
       command: binary('greenroomd'),
-      args: ['--config', this.config, '--listen', this.listen, '--data-dir', path.join(this.folder, 'data'), '--print-access'],
-      env: { RUST_LOG: process.env.RUST_LOG ?? 'info', HOME: this.folder, XDG_RUNTIME_DIR: this.folder, ...this.env },
+      args: [...this.arguments, '--print-access'],
+      env: this.environment,
     });
     const access = await this.program.line('prints its access', (line, stream) => stream === 'stdout' && parseAccess(line));
     this.url = access.url;
     this.token = access.token;
+    this.dashboardUrl = access.dashboard;
     this.listen = new URL(this.url).host;
     await until('the engine is healthy', async () => (await fetch(`${this.url}/health`)).ok, { within: 10_000, every: 50 });
+  }
+
+  /** What `greenroom` and `greenroomd` both understand. */
+  get arguments() {
+    return ['--config', this.config, '--listen', this.listen, '--data-dir', path.join(this.folder, 'data')];
+  }
+
+  get environment() {
+    return { RUST_LOG: process.env.RUST_LOG ?? 'info', HOME: this.folder, XDG_RUNTIME_DIR: this.folder, ...this.env };
   }
 
   get pid() {
@@ -154,8 +164,8 @@ plugin = ${JSON.stringify(binary('libgreenroom_obs.so'))}
 
 function parseAccess(line) {
   try {
-    const { url, token } = JSON.parse(line);
-    return url && token && { url: url.replace(/\/$/, ''), token };
+    const { control, token, dashboard } = JSON.parse(line);
+    return control && token && { url: control, token, dashboard };
   } catch {
     return undefined; // Some other line.
   }

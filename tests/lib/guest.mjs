@@ -12,11 +12,10 @@ export async function joinAsGuest(browser, invite, guest) {
 
 /** What a guest does on the page, in either driver's words. */
 export async function fillIn(page, name) {
-  await page.waitForSelector(shown('preview'));
-  await page.locator(shown('name')).fill(name);
-  await page.locator(shown('join')).click();
-  await page.waitForSelector(shown('waiting'));
+  await page.locator(shown('name-input')).fill(name);
+  await page.locator(shown('join-button')).click();
+  await page.waitForSelector(shown('waiting-step'));
 }
 
 /** Resolves when the page says that its guest is in the show. */
-export const isLive = page => page.waitForSelector(shown('live'));
+export const isLive = page => page.waitForSelector(shown('live-step'));

@@ -108,17 +108,19 @@ export class Obs {
   }
 
   /**
-   * A source (or a scene) as OBS draws it; RGBA, nothing drawn is alpha 0. `file` keeps the PNG.
+   * A source (or a scene) as OBS draws it; RGBA, nothing drawn is alpha 0. A source without a picture has no size
+   * either: 0 × 0. `file` keeps the PNG.
    * @returns {Promise<import('./image.mjs').Picture>}
    */
   async screenshot(sourceName, { width, height, file } = {}) {
-    const { imageData } = await this.call('GetSourceScreenshot', {
-      sourceName,
-      imageFormat: 'png',
-      imageCompressionQuality: 90,
-      ...(width && { imageWidth: width }),
-      ...(height && { imageHeight: height }),
-    });
+    let imageData;
+    try {
+      const size = { ...(width && { imageWidth: width }), ...(height && { imageHeight: height }) };
+      ({ imageData } = await this.call('GetSourceScreenshot', { sourceName, imageFormat: 'png', imageCompressionQuality: 90, ...size }));
+    } catch (error) {
+      if (!/Failed to render screenshot/.test(error.message)) throw error;
+      return { width: 0, height: 0, data: new Uint8Array() };
+    }
     const bytes = Buffer.from(imageData.slice(imageData.indexOf(',') + 1), 'base64');
     if (file) fs.writeFileSync(file, bytes);
     return decodePng(bytes);

@@ -1,0 +1,247 @@
+// The plugin in real OBS, with a pattern host in the engine's place: picture, sound, every way to be away, every
+// way to die, and a host that means harm.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { after, before, test } from 'node:test';
+import { loudness, readAudio } from '../lib/audio.mjs';
+import { meanColour } from '../lib/image.mjs';
+import { Obs } from '../lib/obs.mjs';
+import { counterIn, meetingPlace, Pattern, startExample, toneOf } from '../lib/pattern.mjs';
+import { artifact } from '../lib/places.mjs';
+import { holds, pause, until } from '../lib/wait.mjs';
+
+const socket = meetingPlace();
+let obs;
+let host;
+
+before(async () => {
+  host = await Pattern.start(socket);
+  obs = await Obs.start({ socket, name: 'obs-plugin' });
+}, { timeout: 60_000 });
+
+after(async () => {
+  await obs?.stop();
+  await host?.stop();
+}, { timeout: 40_000 });
+
+const look = async (name, file) => counterIn(await obs.screenshot(name, { file }));
+const plays = name => until(`${name} plays`, async () => {
+  const first = await look(name);
+  return first !== null && (await look(name)) > first;
+});
+const isBlank = picture => picture.width === 0 || meanColour(picture)[3] < 1;
+/** A dark grey card without the pattern. */
+const isCard = picture => {
+  const [r, g, b, a] = meanColour(picture);
+  return picture.width > 0 && a > 254 && Math.max(r, g, b) < 60 && Math.max(r, g, b) - Math.min(r, g, b) < 6 && counterIn(picture) === null;
+};
+const shows = (name, what, check, within = 5_000) => until(`${name} shows ${what}`, async () => check(await obs.screenshot(name)), { within });
+
+test('a slot is a picture that moves, in the size it was sent', { timeout: 30_000 }, async () => {
+  const item = await obs.addGuest('Guest A', { slot: 1 });
+  await plays('Guest A');
+  await look('Guest A', artifact('obs-plugin-guest.png'));
+  assert.deepEqual(await obs.sizeOf(item), [640, 360]);
+});
+
+test('the properties name who is in each slot', { timeout: 15_000 }, async () => {
+  const names = async () => {
+    const { propertyItems } = await obs.call('GetInputPropertiesListPropertyItems', { inputName: 'Guest A', propertyName: 'slot' });
+    return propertyItems.map(item => item.itemName).join();
+  };
+  await until('the names', async () => (await names()) === 'Guest 1 — Ada,Guest 2 — Bob');
+});
+
+test('the tone of the slot is in the recording', { timeout: 30_000 }, async () => {
+  assert.ok((await obs.peak('Guest A')) > 0.2);
+  const stop = await obs.record();
+  await pause(3000);
+  const samples = await readAudio(await stop());
+  assert.ok(samples.length > 100_000, `${samples.length} samples`);
+  const [own, others] = [loudness(samples, toneOf(1)), loudness(samples, toneOf(2))];
+  assert.ok(own > 0.2 && own < 0.4 && others < 0.01, `${own} ${others}`);
+});
+
+test('the sound can be turned off', { timeout: 15_000 }, async () => {
+  await obs.settings('Guest A', { audio: false });
+  await until('silence', async () => (await obs.peak('Guest A', 500)) < 0.001);
+  await obs.settings('Guest A', { audio: true });
+  await until('sound', async () => (await obs.peak('Guest A', 500)) > 0.2);
+});
+
+test('another slot, another guest', { timeout: 20_000 }, async () => {
+  const slot1 = meanColour(await obs.screenshot('Guest A'));
+  await obs.settings('Guest A', { slot: 2 });
+  await until('the colour of slot 2', async () => {
+    const picture = await obs.screenshot('Guest A');
+    const slot2 = meanColour(picture);
+    return counterIn(picture) !== null && slot2[2] > slot2[0] && slot1[0] > slot1[2];
+  });
+  await obs.settings('Guest A', { slot: 1 });
+  await plays('Guest A');
+});
+
+const AWAY = {
+  hold: picture => counterIn(picture) !== null,
+  slate: isCard,
+  transparent: isBlank,
+};
+
+for (const [away, check] of Object.entries(AWAY)) {
+  test(`away, ${away}: a guest who leaves, a camera turned off, a host killed, a host hung`, { timeout: 60_000 }, async () => {
+    await obs.settings('Guest A', { away });
+    await plays('Guest A');
+    const isAway = async why => {
+      await shows('Guest A', `${away} (${why})`, check);
+      const before = await look('Guest A', artifact(`obs-plugin-${away}-${why}.png`));
+      await pause(300);
+      assert.equal(await look('Guest A'), before, 'nothing moves');
+    };
+    await host.order('leave 1');
+    await isAway('left');
+    await host.order('enter 1 Ada');
+    await plays('Guest A');
+
+    await host.order('camera 1 off');
+    await isAway('camera-off');
+    await host.order('camera 1 on');
+    await plays('Guest A');
+
+    await host.stop('SIGKILL');
+    await pause(1200);
+    await isAway('killed');
+    host = await Pattern.start(socket);
+    await plays('Guest A');
+
+    host.signal('SIGSTOP');
+    await pause(2500);
+    await isAway('hung');
+    const asked = performance.now();
+    await obs.call('GetInputPropertiesListPropertyItems', { inputName: 'Guest A', propertyName: 'slot' });
+    const took = performance.now() - asked;
+    assert.ok(took < 200, `a hung host does not slow the dialog: ${took} ms`);
+    host.signal('SIGCONT');
+    await plays('Guest A');
+  });
+}
+
+test('a short absence is bridged with the last picture', { timeout: 20_000 }, async () => {
+  await obs.settings('Guest A', { away: 'transparent' });
+  await plays('Guest A');
+  await host.stop('SIGKILL');
+  const watch = holds('the picture stays', async () => (await look('Guest A')) !== null, 800, 40);
+  host = await Pattern.start(socket);
+  await watch;
+  await plays('Guest A');
+});
+
+test('a hidden source is shown at once, even a picture at rest', { timeout: 20_000 }, async () => {
+  await host.stop();
+  host = await Pattern.start(socket, ['--still']);
+  const item = await obs.addGuest('At rest', { slot: 2, away: 'hold' });
+  await shows('At rest', 'the picture', picture => counterIn(picture) !== null);
+  await obs.show(item, false);
+  await pause(500);
+  await obs.show(item, true);
+  await shows('At rest', 'the picture again', picture => counterIn(picture) !== null, 1_000);
+  await obs.call('RemoveInput', { inputName: 'At rest' });
+  await host.stop();
+});
+
+for (const degrees of [90, 180, 270]) {
+  test(`a phone held at ${degrees} degrees stands upright`, { timeout: 20_000 }, async () => {
+    host = await Pattern.start(socket, ['--rotate', String(degrees)]);
+    const item = await obs.addGuest(`Turned ${degrees}`, { slot: 1 });
+    const size = degrees === 180 ? [640, 360] : [360, 640];
+    await until('the size', async () => String(await obs.sizeOf(item)) === String(size));
+    await until('the counter where the picture was turned to', async () => {
+      const picture = await obs.screenshot(`Turned ${degrees}`);
+      return counterIn(turnedBack(picture, degrees)) !== null;
+    });
+    await obs.call('RemoveInput', { inputName: `Turned ${degrees}` });
+    await host.stop();
+  });
+}
+
+test('sizes change in mid-show, up to the largest', { timeout: 40_000 }, async () => {
+  const item = await obs.addGuest('Any size', { slot: 1 });
+  for (const size of ['1920x1080', '4096x2304', '322x182']) {
+    host = await Pattern.start(socket, ['--size', size, '--fps', '2', '--slots', '1']);
+    await until(size, async () => (await obs.sizeOf(item)).join('x') === size);
+    // The largest is too much for a screenshot without a graphics card.
+    if (size !== '4096x2304') await shows('Any size', 'the counter', picture => counterIn(picture) !== null);
+    await host.stop();
+  }
+  await obs.call('RemoveInput', { inputName: 'Any size' });
+  host = await Pattern.start(socket);
+  await plays('Guest A');
+});
+
+test('thirty sources come and go', { timeout: 60_000 }, async () => {
+  const resources = () => [fs.readdirSync(`/proc/${obs.pid}/task`).length, fs.readdirSync(`/proc/${obs.pid}/fd`).length];
+  const round = async i => {
+    await obs.addGuest(`Passing ${i}`, { slot: 1 + (i % 2) });
+    if (i % 3 === 0) await pause(50);
+    await obs.call('RemoveInput', { inputName: `Passing ${i}` });
+  };
+  await round(0);
+  await pause(500);
+  const before = resources();
+  for (let i = 1; i <= 30; i += 1) await round(i);
+  await until('threads and descriptors are given back', () => resources().every((count, i) => count <= before[i] + 2));
+  await plays('Guest A');
+});
+
+test('a hostile host harms nobody', { timeout: 60_000 }, async () => {
+  for (let i = 0; i < 4; i += 1) await obs.addGuest(`Victim ${i}`, { slot: 1 + i, away: 'transparent' });
+  await host.stop();
+  const hostile = await startExample('hostile', [socket, '12']);
+  for (let i = 0; i < 12; i += 1) {
+    await pause(800);
+    const asked = performance.now();
+    await obs.call('GetStats');
+    assert.ok(performance.now() - asked < 1500, 'OBS answers');
+    await obs.screenshot(`Victim ${i % 4}`);
+  }
+  await hostile.stop('SIGKILL');
+  for (let i = 0; i < 4; i += 1) await obs.call('RemoveInput', { inputName: `Victim ${i}` });
+  host = await Pattern.start(socket);
+  await plays('Guest A');
+  assert.ok((await obs.peak('Guest A')) > 0.2, 'and is heard');
+  assert.ok(!/Max audio buffering/.test(obs.log), 'no time of a stranger reaches the mixer');
+});
+
+test('a source saved while the plugin was missing is heard again; one muted on all tracks stays so', { timeout: 90_000 }, async () => {
+  const { folder } = obs;
+  const tracks = (name, on) => obs.call('SetInputAudioTracks', { inputName: name, inputAudioTracks: Object.fromEntries([1, 2, 3, 4, 5, 6].map(n => [n, on])) });
+  const heardOn = async name => Object.values((await obs.call('GetInputAudioTracks', { inputName: name })).inputAudioTracks).filter(Boolean).length;
+  await obs.addGuest('Chosen silence', { slot: 2 });
+  await tracks('Chosen silence', false);
+  await obs.stop();
+  obs = await Obs.start({ socket, folder, plugin: false, name: 'obs-without-plugin' });
+  await obs.stop();
+  obs = await Obs.start({ socket, folder, name: 'obs-plugin-again' });
+  assert.equal(await heardOn('Guest A'), 6);
+  assert.equal(await heardOn('Chosen silence'), 0);
+  await plays('Guest A');
+});
+
+test('OBS ends in good order', { timeout: 30_000 }, async () => {
+  const end = await obs.stop();
+  assert.deepEqual(end, { code: 0, signal: null });
+  const leaks = Number(/Number of memory leaks: (\d+)/.exec(obs.log)?.[1]);
+  assert.ok(leaks <= 1, `${leaks} leaks; OBS alone has 1`);
+});
+
+/** The picture as it was before OBS turned it clockwise. */
+function turnedBack({ width, height, data }, degrees) {
+  const [w, h] = degrees === 180 ? [width, height] : [height, width];
+  const out = new Uint8Array(data.length);
+  for (let y = 0; y < h; y += 1) {
+    for (let x = 0; x < w; x += 1) {
+      const [fromX, fromY] = degrees === 90 ? [width - 1 - y, x] : degrees === 180 ? [width - 1 - x, height - 1 - y] : [y, height - 1 - x];
+      out.set(data.subarray((fromY * width + fromX) * 4, (fromY * width + fromX) * 4 + 4), (y * w + x) * 4);
+    }
+  }
+  return { width: w, height: h, data: out };
+}
