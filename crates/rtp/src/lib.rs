@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+pub mod clock;
 pub mod codec;
 pub mod ext;
 pub mod frame;

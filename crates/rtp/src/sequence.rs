@@ -37,7 +37,7 @@ impl SequenceExtender {
     pub fn restart(&mut self, sequence_number: u16) -> u64 {
         let extended = match self.highest {
             None => (1 << 16) + u64::from(sequence_number),
-            Some(highest) => ((highest >> 16) + 1 << 16) + u64::from(sequence_number),
+            Some(highest) => (((highest >> 16) + 1) << 16) + u64::from(sequence_number),
         };
         self.highest = Some(extended);
         extended

@@ -210,7 +210,7 @@ mod tests {
         let wide = parse(&[I | P, 0x92, 0x34]);
         assert_eq!((wide.len, wide.picture_id), (3, Some(PictureId::Bits15(0x1234))));
 
-        let layered = parse(&[I | L | B, 5, 0b010_1_011_1, 200]);
+        let layered = parse(&[I | L | B, 5, 0b0101_0111, 200]);
         let layers = Layers { tid: 2, switching_up: true, sid: 3, inter_layer: true, tl0_pic_idx: Some(200) };
         assert_eq!((layered.len, layered.layers), (4, Some(layers)));
         assert!(!layered.is_keyframe_start(), "an upper layer begins no picture");

@@ -138,6 +138,8 @@ const EARLY_NS: u64 = 10 * MS;
 const FEC_MEMORY_NS: u64 = 5_000 * MS;
 /// The target falls no faster: 10 ms a second.
 const TARGET_FALL_PER_SECOND_NS: u64 = 10 * MS;
+/// Pictures later than this are not waited for.
+const MAX_HOLD_NS: u64 = 1_000 * MS;
 /// An error is worked off over this time, at most one percent fast or slow: a sixth of a semitone.
 const CORRECTION_TIME_NS: f64 = 10_000.0 * MS as f64;
 const MAX_CORRECTION: f64 = 0.01;
@@ -176,7 +178,7 @@ impl<T> AudioJitter<T> {
             }
         };
         let timestamp = self.timestamps.extend(packet.timestamp);
-        let transit_ns = now_ns as i64 - self.ns(timestamp) as i64;
+        let transit_ns = signed(now_ns).saturating_sub(signed(self.ns(timestamp)));
         if self.delays.jumped(transit_ns) {
             self.restart();
         }
@@ -225,6 +227,14 @@ impl<T> AudioJitter<T> {
             return self.play_pause(playing, play_ns, gap);
         }
         self.play_repair(playing, gap)
+    }
+
+    /// What bears this timestamp is not to sound before `play_ns`: it has to wait for its picture. Holds for all that
+    /// comes, until told otherwise; the buffer's own target may be later.
+    pub fn hold_until(&mut self, timestamp: u32, play_ns: u64) {
+        let delay_ns = self.delay_at(play_ns, self.timestamps.peek(timestamp));
+        self.config.min_target_ns = u64::try_from(delay_ns).unwrap_or(0).min(MAX_HOLD_NS);
+        self.target_ns = self.target_ns.max(self.config.min_target_ns);
     }
 
     /// How much sound is waiting, holes included.
@@ -280,9 +290,9 @@ impl<T> AudioJitter<T> {
     fn play_pause(&mut self, mut playing: Playing, play_ns: u64, gap: u64) -> Step<'_, T> {
         let timestamp = playing.cursor;
         let samples = u64::from(self.tick()).min(gap) as u32;
-        let excess_ns = self.delay_at(play_ns, timestamp) - self.target_ns as i64;
-        let correction = excess_ns * i64::from(self.config.clock_rate) / 1_000_000_000;
-        let advance = (i64::from(samples) + correction).clamp(0, gap as i64) as u64;
+        let excess_ns = self.delay_at(play_ns, timestamp).saturating_sub(signed(self.target_ns));
+        let correction = excess_ns.saturating_mul(i64::from(self.config.clock_rate)) / 1_000_000_000;
+        let advance = i64::from(samples).saturating_add(correction).clamp(0, signed(gap)) as u64;
         playing.cursor += advance;
         playing.empty_samples = 0;
         self.concealed = 0;
@@ -296,7 +306,7 @@ impl<T> AudioJitter<T> {
         let rebuilds = self.packets.front().is_some_and(|head| {
             head.packet.has_fec
                 && gap <= u64::from(head.packet.samples)
-                && gap % u64::from(self.quantum()) == 0
+                && gap.is_multiple_of(u64::from(self.quantum()))
         });
         if !rebuilds {
             let samples = u64::from(playing.last_samples).min(gap) as u32;
@@ -349,7 +359,7 @@ impl<T> AudioJitter<T> {
 
     /// Skips packets that would sound too far behind the target.
     fn catch_up(&mut self, play_ns: u64) {
-        let limit_ns = (self.target_ns + MAX_EXCESS_NS) as i64;
+        let limit_ns = signed(self.target_ns + MAX_EXCESS_NS);
         while let Some(head) = self.packets.front() {
             if self.delay_at(play_ns, head.timestamp) <= limit_ns {
                 return;
@@ -400,7 +410,7 @@ impl<T> AudioJitter<T> {
 
     /// How much later than on the fastest path `timestamp` would sound at `play_ns`.
     fn delay_at(&self, play_ns: u64, timestamp: u64) -> i64 {
-        play_ns as i64 - self.ns(timestamp) as i64 - self.delays.fastest_ns
+        signed(play_ns).saturating_sub(signed(self.ns(timestamp))).saturating_sub(self.delays.fastest_ns)
     }
 
     fn note_delay(&mut self, play_ns: u64, cursor: u64) {
@@ -423,7 +433,8 @@ impl<T> AudioJitter<T> {
     }
 
     fn ns(&self, samples: u64) -> u64 {
-        (u128::from(samples) * 1_000_000_000 / u128::from(self.config.clock_rate.max(1))) as u64
+        let ns = u128::from(samples) * 1_000_000_000 / u128::from(self.config.clock_rate.max(1));
+        u64::try_from(ns).unwrap_or(u64::MAX)
     }
 
     /// 10 ms.
@@ -435,6 +446,11 @@ impl<T> AudioJitter<T> {
     fn quantum(&self) -> u32 {
         (self.config.clock_rate / 400).max(1)
     }
+}
+
+/// A hostile sender can race its timestamps beyond what a signed nanosecond holds; then it is simply "very late".
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// How late packets come, over the last [`Self::WINDOW_NS`].
@@ -475,7 +491,7 @@ impl Delays {
         let fastest = self.recent.iter().map(|(_, transit_ns)| *transit_ns).min().unwrap_or(transit_ns);
         self.rise_ns = if first { 0 } else { fastest.saturating_sub(self.fastest_ns).max(0) as u64 };
         self.fastest_ns = fastest;
-        self.late_ns = (late - fastest).max(0) as u64;
+        self.late_ns = late.abs_diff(fastest);
     }
 }
 

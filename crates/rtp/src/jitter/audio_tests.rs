@@ -322,3 +322,18 @@ fn noise_never_panics() {
         assert!((10.0..=200.0).contains(&jitter.target_ms()));
     }
 }
+
+#[test]
+fn timestamps_that_race_ahead_are_only_nonsense() {
+    let mut jitter = AudioJitter::new(AudioJitterConfig::opus());
+    for index in 0..60_000u64 {
+        let jump = if index % 3 == 0 { 0x7fff_ffff } else { 90_000 };
+        jitter.insert(index * 20 * MS, packet(index as u16, (index * jump) as u32));
+        let _ = jitter.next(index * 20 * MS, 0);
+    }
+    let mut jitter = AudioJitter::new(AudioJitterConfig { clock_rate: 1, ..AudioJitterConfig::opus() });
+    for index in 0..10_000u64 {
+        jitter.insert(u64::MAX - 10_000 + index, packet(index as u16, (index * 0x7fff_ffff) as u32));
+        let _ = jitter.next(u64::MAX, u64::MAX);
+    }
+}

@@ -262,7 +262,7 @@ impl<T> JitterBuffer<T> {
     fn measure(&mut self, now_ns: u64, timestamp: u32) {
         // The timestamp's own wrap shows as one difference of hours, which the bound below takes for a second.
         let clock_ns = u64::from(timestamp) * 1_000_000_000 / u64::from(self.config.clock_rate.max(1));
-        let transit = now_ns as i64 - clock_ns as i64;
+        let transit = (now_ns as i64).wrapping_sub(clock_ns as i64);
         if let Some(last) = self.last_transit_ns.replace(transit) {
             let difference = transit.abs_diff(last);
             if difference < 1_000 * MS {

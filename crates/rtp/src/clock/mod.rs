@@ -1,0 +1,202 @@
+//! One timeline for all the streams of one guest: RTP timestamp → sender's clock → host's clock.
+//!
+//! RTCP sender reports tie each stream's timestamps to the sender's wall clock (RFC 3550 §6.4.1), which all streams of
+//! one sender share; the fastest packets of any of them tie that wall clock to ours. So sound and picture taken at the
+//! same instant get the same time, however differently they travelled, and stay so while the clocks drift apart.
+//!
+//! Reports are testimony, not truth: one that contradicts the stream must be repeated to be believed, and a timeline
+//! that strays more than a second from plain arrival times is not used at all.
+
+mod offset;
+
+use crate::sequence::TimestampExtender;
+use offset::OffsetFilter;
+
+/// The sender's wall clock seen from the host. One per guest, shared by that guest's [`SenderClock`]s.
+#[derive(Debug, Default)]
+pub struct GuestClock {
+    offset: OffsetFilter,
+    /// Counts how often the sender's wall clock was found to have been set anew.
+    epoch: u64,
+}
+
+impl GuestClock {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How much faster than ours the sender's clock runs, in parts per million.
+    pub fn drift_ppm(&self) -> f64 {
+        // A fast sender's time grows more than ours, so the offset shrinks.
+        -self.offset.drift() * 1e6
+    }
+
+    fn set_anew(&mut self) {
+        self.offset = OffsetFilter::default();
+        self.epoch += 1;
+    }
+}
+
+/// What became of a sender report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    Accepted,
+    /// It contradicts what came before. The next one decides.
+    Doubted,
+    /// It carries no time.
+    Empty,
+}
+
+/// One stream's clock. Ends with the stream (SSRC).
+#[derive(Debug)]
+pub struct SenderClock {
+    clock_rate: u32,
+    timestamps: TimestampExtender,
+    /// Timestamps against arrivals, for lack of reports or of trust in them.
+    arrivals: OffsetFilter,
+    tie: Option<Tie>,
+    doubted_ns: Option<i64>,
+    /// The shared timeline has been found near the arrivals.
+    trusted: bool,
+}
+
+/// Sender's wall clock minus RTP time, both in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    offset_ns: i64,
+    /// Reports it was averaged from, up to [`REPORT_SMOOTHING`].
+    reports: i64,
+    epoch: u64,
+}
+
+impl Tie {
+    fn new(offset_ns: i64, epoch: u64) -> Self {
+        Self { offset_ns, reports: 1, epoch }
+    }
+}
+
+const MS: i64 = 1_000_000;
+/// Browsers compute a report's timestamp from the last frame's, which leaves some milliseconds of noise: audio comes in
+/// blocks of 10 or 20 ms. Beyond this it is no noise.
+const REPORT_TOLERANCE_NS: i64 = 60 * MS;
+/// Reports whose deviation is noise are averaged, at most about so many of them: a sound card 150 ppm off the wall clock
+/// then lags by 6 ms at a report in five seconds.
+const REPORT_SMOOTHING: i64 = 8;
+/// A first report is believed at once if it speaks of a time this close to the packets'.
+const REPORT_REACH_NS: i64 = 60_000 * MS;
+/// How far the shared timeline may lie from arrival times to become, and to stay, trusted.
+const TRUST_NS: u64 = 1_000 * MS as u64;
+const DISTRUST_NS: u64 = 1_500 * MS as u64;
+
+impl SenderClock {
+    pub fn new(clock_rate: u32) -> Self {
+        Self {
+            clock_rate: clock_rate.max(1),
+            timestamps: TimestampExtender::new(),
+            arrivals: OffsetFilter::default(),
+            tie: None,
+            doubted_ns: None,
+            trusted: false,
+        }
+    }
+
+    /// Every packet as it arrives, in whatever order. Retransmissions are better left out, but do no harm.
+    pub fn on_packet(&mut self, guest: &mut GuestClock, rtp_timestamp: u32, arrival_ns: u64) {
+        let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
+        self.timestamps.extend(rtp_timestamp);
+        self.arrivals.observe(rtp_ns, arrival_ns);
+        let Some(tie) = self.tie.filter(|tie| tie.epoch == guest.epoch) else {
+            self.trusted = false;
+            return;
+        };
+        let sender_ns = rtp_ns + tie.offset_ns;
+        if self.trusted || !guest.offset.is_anchored() {
+            guest.offset.observe(sender_ns, arrival_ns);
+        }
+        let limit_ns = if self.trusted { DISTRUST_NS } else { TRUST_NS };
+        let distance = guest.offset.host_ns(sender_ns).zip(self.arrivals.host_ns(rtp_ns));
+        self.trusted = distance.is_some_and(|(shared, own)| shared.abs_diff(own) <= limit_ns);
+    }
+
+    /// A sender report of this stream: `ntp` is 32.32 fixed point seconds since 1900.
+    pub fn on_report(&mut self, guest: &mut GuestClock, ntp: u64, rtp_timestamp: u32) -> Report {
+        if ntp == 0 {
+            // "May be zero if the sender has no wall clock", RFC 3550 §6.4.1.
+            return Report::Empty;
+        }
+        let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
+        let offset_ns = ntp_to_ns(ntp) - rtp_ns;
+        let near = |other: i64| offset_ns.abs_diff(other) <= REPORT_TOLERANCE_NS as u64;
+        let confirmed = self.doubted_ns.take().is_some_and(near);
+        match self.tie {
+            Some(tie) if tie.epoch == guest.epoch && near(tie.offset_ns) => {
+                let reports = (tie.reports + 1).min(REPORT_SMOOTHING);
+                let step_ns = (offset_ns - tie.offset_ns) / reports;
+                self.tie = Some(Tie { offset_ns: tie.offset_ns + step_ns, reports, ..tie });
+            }
+            // Another stream of this sender has found the wall clock changed: so it will be for this one.
+            Some(tie) if tie.epoch != guest.epoch => self.tie = Some(Tie::new(offset_ns, guest.epoch)),
+            Some(_) if confirmed => {
+                guest.set_anew();
+                self.tie = Some(Tie::new(offset_ns, guest.epoch));
+            }
+            None if confirmed || self.speaks_of_now(rtp_ns) => {
+                self.tie = Some(Tie::new(offset_ns, guest.epoch));
+            }
+            _ => {
+                self.doubted_ns = Some(offset_ns);
+                return Report::Doubted;
+            }
+        }
+        Report::Accepted
+    }
+
+    /// When, on the host's clock, what bears this timestamp was captured, plus the path's shortest delay. `None` before
+    /// the first packet.
+    ///
+    /// Before the first report, and while reports cannot be trusted, this stream's own arrivals stand in; the change
+    /// from one to the other is a step of as much as the streams' delays differ. Apart from that, from clocks set anew
+    /// and from pauses, time advances with the timestamps, at most half a percent faster or slower.
+    pub fn capture_time_ns(&self, guest: &GuestClock, rtp_timestamp: u32) -> Option<u64> {
+        let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
+        let shared = self
+            .tie
+            .filter(|_| self.is_synchronised(guest))
+            .and_then(|tie| guest.offset.host_ns(rtp_ns + tie.offset_ns));
+        shared.or_else(|| self.arrivals.host_ns(rtp_ns))
+    }
+
+    /// Whether [`Self::capture_time_ns`] speaks of the timeline shared with the guest's other streams.
+    pub fn is_synchronised(&self, guest: &GuestClock) -> bool {
+        self.trusted && self.tie.is_some_and(|tie| tie.epoch == guest.epoch)
+    }
+
+    /// The sender's wall clock at this timestamp, nanoseconds since 1900, as its reports have it.
+    pub fn sender_time_ns(&self, rtp_timestamp: u32) -> Option<u64> {
+        let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
+        u64::try_from(rtp_ns.checked_add(self.tie?.offset_ns)?).ok()
+    }
+
+    fn speaks_of_now(&self, rtp_ns: i64) -> bool {
+        match self.timestamps.highest() {
+            None => false,
+            Some(highest) => self.rtp_ns(highest).abs_diff(rtp_ns) <= REPORT_REACH_NS as u64,
+        }
+    }
+
+    /// Far below overflow for centuries of packets; a wild timestamp saturates.
+    fn rtp_ns(&self, timestamp: u64) -> i64 {
+        let ns = u128::from(timestamp) * 1_000_000_000 / u128::from(self.clock_rate);
+        i64::try_from(ns).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
+    }
+}
+
+/// 32.32 fixed point seconds to nanoseconds; the largest is half of what an `i64` holds.
+fn ntp_to_ns(ntp: u64) -> i64 {
+    let seconds = (ntp >> 32) as i64;
+    let fraction = (u128::from(ntp as u32) * 1_000_000_000) >> 32;
+    seconds * 1_000_000_000 + fraction as i64
+}
+
+#[cfg(test)]
+mod tests;
