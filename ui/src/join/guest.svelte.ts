@@ -59,10 +59,7 @@ export class Guest {
     addEventListener('online', () => this.#client?.retryNow());
     document.addEventListener('visibilitychange', () => this.#onVisibility());
     const returning = this.returning;
-    const found = await openBoth(this.choices.camera, this.choices.microphone);
-    this.#take('video', found.video);
-    this.#take('audio', found.audio);
-    await this.#refreshDevices();
+    await this.#openBoth();
     if (returning && this.room === null) this.join();
   }
 
@@ -100,10 +97,7 @@ export class Guest {
   async again(): Promise<void> {
     this.ending = null;
     this.room = null;
-    [this.video, this.audio] = [{ is: 'asking' }, { is: 'asking' }];
-    const found = await openBoth(this.choices.camera, this.choices.microphone);
-    this.#take('video', found.video);
-    this.#take('audio', found.audio);
+    await this.retryBoth();
   }
 
   retryNow(): void {
@@ -140,6 +134,11 @@ export class Guest {
     await this.#open(kind);
   }
 
+  async retryBoth(): Promise<void> {
+    [this.video, this.audio] = [{ is: 'asking' }, { is: 'asking' }];
+    await this.#openBoth();
+  }
+
   async say(text: string): Promise<boolean> {
     try {
       await this.#client?.say(text);
@@ -158,6 +157,13 @@ export class Guest {
   showChat(shown: boolean): void {
     this.chatOpen = shown;
     if (shown) this.unread = 0;
+  }
+
+  async #openBoth(): Promise<void> {
+    const found = await openBoth(this.choices.camera, this.choices.microphone);
+    this.#take('video', found.video);
+    this.#take('audio', found.audio);
+    await this.#refreshDevices();
   }
 
   async #open(kind: MediaKind): Promise<void> {

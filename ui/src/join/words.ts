@@ -72,6 +72,22 @@ export function deviceTrouble(kind: MediaKind, error: unknown): Words {
   }
 }
 
+/** One piece of advice where camera and microphone have the same trouble. */
+export function bothTrouble(camera: Words, microphone: Words): Words | null {
+  if (camera.code !== microphone.code) return null;
+  const advice = camera.advice.replace(/allow the camera/i, match => `${match} and the microphone`);
+  switch (camera.code) {
+    case 'denied':
+      return { ...camera, title: 'This page may not use your camera and microphone', advice };
+    case 'denied-by-system':
+      return { ...camera, title: 'Your system keeps camera and microphone from this browser', advice };
+    case 'missing':
+      return { ...camera, title: 'No camera and no microphone found', advice: 'Connect them and try again. You can join without: then you see and hear the others, but nobody sees or hears you.' };
+    default:
+      return null;
+  }
+}
+
 export function endingWords(ending: Ending, title: string): Words {
   const show = title === '' ? 'the show' : title;
   switch (ending.by) {
