@@ -15,6 +15,10 @@ impl Clock {
         Self { start }
     }
 
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     pub fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.start)
     }
@@ -37,7 +41,7 @@ impl Clock {
 
 /// A duration as 32.32 fixed point seconds.
 pub fn to_fixed_point(duration: Duration) -> u64 {
-    duration.as_secs() << 32 | (u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000
+    (duration.as_secs() << 32) | ((u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 /// A 16.16 fixed point duration, as in LSR and DLSR.

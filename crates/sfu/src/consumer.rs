@@ -135,7 +135,12 @@ pub struct Header {
 }
 
 impl Header {
-    pub fn build(fixed: FixedHeader, consumer: &Consumer, passed: &Passed<'_>, fresh: &Fresh) -> Option<Self> {
+    pub fn build(
+        fixed: FixedHeader,
+        consumer: &Consumer,
+        passed: &Passed<'_>,
+        fresh: &Fresh,
+    ) -> Option<Self> {
         let mut bytes = [0; MAX_HEADER];
         let ids = &consumer.agreed.extensions;
         let mut writer = ExtensionWriter::new(&mut bytes[FIXED_HEADER..]);
@@ -188,7 +193,8 @@ impl Resends {
             self.filled_at = ms;
         }
         let slot = &mut self.last[usize::from(sequence) % RESEND_SLOTS];
-        let is_repeat = slot.0 == sequence && slot.1 != Millis::MAX && ms.saturating_sub(slot.1) < round_trip.max(5);
+        let is_repeat =
+            slot.0 == sequence && slot.1 != Millis::MAX && ms.saturating_sub(slot.1) < round_trip.max(5);
         let Some(left) = self.allowance.checked_sub(len as u64).filter(|_| !is_repeat) else { return false };
         self.allowance = left;
         *slot = (sequence, ms);

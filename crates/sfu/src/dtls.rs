@@ -118,7 +118,9 @@ impl Fingerprint {
             _ => None,
         });
         match pairs.collect::<Option<Vec<u8>>>() {
-            Some(value) if value.len() == algorithm.digest().output_len() => Ok(Some(Self { algorithm, value })),
+            Some(value) if value.len() == algorithm.digest().output_len() => {
+                Ok(Some(Self { algorithm, value }))
+            }
             _ => Err(Error::invalid("a DTLS fingerprint is not the hexadecimal digest its algorithm makes")),
         }
     }
@@ -201,10 +203,6 @@ impl Dtls {
         Ok(Self { endpoint, peer, connected: false, allowance: HANDSHAKE_ALLOWANCE })
     }
 
-    pub fn is_connected(&self) -> bool {
-        self.connected
-    }
-
     /// Takes one datagram. Answers go to [`Self::poll_transmit`].
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Event>, Failure> {
         if !self.admit(datagram)? {
@@ -214,7 +212,9 @@ impl Dtls {
         let events = match fence(|| endpoint.read(now, PEER, None, BytesMut::from(datagram))) {
             Ok(events) => events,
             // Once established, a record that does not fit is dropped, whoever made it (RFC 6347 §4.1.2.7).
-            Err(Failure::Handshake(_)) if self.connected && self.endpoint.get_connection_state(PEER).is_some() => {
+            Err(Failure::Handshake(_))
+                if self.connected && self.endpoint.get_connection_state(PEER).is_some() =>
+            {
                 return Ok(None);
             }
             Err(failure) => return Err(failure),
@@ -271,7 +271,8 @@ impl Dtls {
             _ => return Err(Failure::NoSrtp),
         };
         // RFC 5764 §4.2.
-        let material = fence(|| state.export_keying_material("EXTRACTOR-dtls_srtp", &[], profile.keying_len()))?;
+        let material =
+            fence(|| state.export_keying_material("EXTRACTOR-dtls_srtp", &[], profile.keying_len()))?;
         let keys = Keys::from_dtls(profile, material.as_ref(), self.peer.our_role == Role::Client)
             .ok_or(Failure::NoSrtp)?;
         self.connected = true;
@@ -350,7 +351,10 @@ mod tests {
     fn parameters(fingerprints: &[(&str, &str)]) -> DtlsParameters {
         let fingerprints = fingerprints
             .iter()
-            .map(|(algorithm, value)| DtlsFingerprint { algorithm: (*algorithm).into(), value: (*value).into() })
+            .map(|(algorithm, value)| DtlsFingerprint {
+                algorithm: (*algorithm).into(),
+                value: (*value).into(),
+            })
             .collect();
         DtlsParameters { role: DtlsRole::Client, fingerprints }
     }
@@ -361,8 +365,13 @@ mod tests {
         assert!(Peer::parse(&parameters(&[("sha-256", &good)])).is_ok());
         assert!(Peer::parse(&parameters(&[("SHA-256", &good.to_lowercase())])).is_ok());
         assert!(Peer::parse(&parameters(&[("sha-1", "AB:CD"), ("sha-256", &good)])).is_ok());
-        for bad in [&[][..], &[("sha-1", "AB:CD")], &[("sha-256", "AB:CD")], &[("sha-256", "")], &[("sha-512", &good)]]
-        {
+        for bad in [
+            &[][..],
+            &[("sha-1", "AB:CD")],
+            &[("sha-256", "AB:CD")],
+            &[("sha-256", "")],
+            &[("sha-512", &good)],
+        ] {
             assert!(Peer::parse(&parameters(bad)).is_err(), "{bad:?}");
         }
     }
@@ -370,7 +379,8 @@ mod tests {
     #[test]
     fn crumbs_are_told_from_tails() {
         let fragment = |length: usize, offset: usize, len: usize| {
-            let mut bytes = vec![1, 0, (length >> 8) as u8, length as u8, 0, 0, 0, (offset >> 8) as u8, offset as u8];
+            let mut bytes =
+                vec![1, 0, (length >> 8) as u8, length as u8, 0, 0, 0, (offset >> 8) as u8, offset as u8];
             bytes.extend([0, (len >> 8) as u8, len as u8]);
             bytes.extend(std::iter::repeat_n(0, len));
             bytes

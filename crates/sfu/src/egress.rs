@@ -20,23 +20,19 @@ pub struct Egress {
 }
 
 impl Egress {
-    pub fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
-    }
-
     /// Appends one RTP packet made of header and payload, protected. `edit` may rewrite the payload first.
     pub fn push_rtp(
         &mut self,
         keys: &Outbound,
         index: u64,
-        header: [&[u8]; 2],
+        header: &[u8],
         payload: [&[u8]; 2],
         edit: impl FnOnce(&mut [u8]),
     ) -> Option<usize> {
-        let header_len = header[0].len() + header[1].len();
+        let header_len = header.len();
         let len = header_len + payload[0].len() + payload[1].len() + keys.rtp_overhead();
         let start = self.open(len)?;
-        for part in header.into_iter().chain(payload) {
+        for part in [header, payload[0], payload[1]] {
             self.buffer.extend_from_slice(part);
         }
         edit(&mut self.buffer[start + header_len..]);
@@ -130,7 +126,7 @@ mod tests {
         let destination = "192.0.2.1:5".parse().unwrap();
         egress.flush(destination, &mut |t| sent.push((t.segment_size, t.contents.len())));
         assert_eq!(sent, [(10, 27), (10, 20), (12, 24)]);
-        assert!(egress.is_empty());
+        assert!(egress.sizes.is_empty());
         for _ in 0..100 {
             egress.buffer.extend_from_slice(&[0; 1200]);
             egress.sizes.push(1200);

@@ -114,8 +114,13 @@ impl Forwarder {
 
     /// Where `packet` goes; `None`: nowhere. `aligned` gives the timestamp that the previous layer would have had at
     /// this packet's moment; asked only at a change of layers.
-    pub fn place(&mut self, packet: &Incoming<'_>, aligned: impl FnOnce(u8) -> Option<u32>) -> Option<Placed> {
-        let may_begin = packet.layer == self.target && (packet.starts_picture_alone || self.may_start_anywhere());
+    pub fn place(
+        &mut self,
+        packet: &Incoming<'_>,
+        aligned: impl FnOnce(u8) -> Option<u32>,
+    ) -> Option<Placed> {
+        let may_begin =
+            packet.layer == self.target && (packet.starts_picture_alone || self.may_start_anywhere());
         let epoch = match self.epochs.back() {
             Some(epoch) if !self.seam && (epoch.layer == packet.layer || !may_begin) => *epoch,
             _ if may_begin => self.open_epoch(packet, aligned),
@@ -190,7 +195,8 @@ impl Forwarder {
     /// timestamp of the result is the offset to add.
     pub fn find_sent(&self, sequence: u16) -> Option<(u8, u64, Placed)> {
         let behind = (self.next_out as u16).wrapping_sub(sequence);
-        let out = self.next_out.checked_sub(u64::from(behind)).filter(|_| (1..=MAX_BEHIND).contains(&behind))?;
+        let out =
+            self.next_out.checked_sub(u64::from(behind)).filter(|_| (1..=MAX_BEHIND).contains(&behind))?;
         let epoch = self.epochs.iter().rev().find(|e| e.out_start <= out)?;
         let original = epoch.in_start + (out - epoch.out_start);
         Some((epoch.layer, original, epoch.place(original, 0)?))
@@ -275,7 +281,11 @@ mod tests {
         assert_eq!((next.sequence, next.timestamp), (13, 10_000));
         forwarder.set_target(0);
         let back = forwarder.place(&packet(0, 110, 13_000, true), |_| None).unwrap();
-        assert_eq!((back.sequence, back.timestamp), (14, 10_900), "never backwards, even when nothing is known");
+        assert_eq!(
+            (back.sequence, back.timestamp),
+            (14, 10_900),
+            "never backwards, even when nothing is known"
+        );
     }
 
     #[test]
@@ -286,8 +296,13 @@ mod tests {
         let mut send = |layer, sequence, id, tl0, target| {
             forwarder.set_target(target);
             let mut bytes = payload(id, tl0);
-            let incoming =
-                Incoming { layer, sequence, timestamp: 0, payload: &bytes.clone(), starts_picture_alone: true };
+            let incoming = Incoming {
+                layer,
+                sequence,
+                timestamp: 0,
+                payload: &bytes.clone(),
+                starts_picture_alone: true,
+            };
             let placed = forwarder.place(&incoming, |_| None)?;
             placed.edit_payload(Some(VideoCodec::Vp8), &mut bytes);
             let descriptor = vp8::Descriptor::parse(&bytes)?;

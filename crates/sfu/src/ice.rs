@@ -86,10 +86,6 @@ impl Agent {
         }
     }
 
-    pub fn local(&self) -> &Credentials {
-        &self.local
-    }
-
     pub fn state(&self) -> State {
         self.state
     }
@@ -99,21 +95,9 @@ impl Agent {
         self.selected
     }
 
-    pub fn is_validated(&self, address: SocketAddr) -> bool {
-        self.validated.iter().any(|v| v.address == address)
-    }
-
     /// When `address` last passed a check.
     pub fn last_check(&self, address: SocketAddr) -> Option<Instant> {
         self.validated.iter().find(|v| v.address == address).map(|v| v.last_check)
-    }
-
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.validated.iter().map(|v| v.address)
-    }
-
-    pub fn username_fragments(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.local).chain(&self.previous).map(|c| c.username_fragment.as_str())
     }
 
     /// New credentials (RFC 8445 §9); media flows on over the old path meanwhile. Returns a fragment that has become
@@ -153,7 +137,8 @@ impl Agent {
         let mut effects = Effects::default();
         let Some(credentials) = self.credentials_of(request) else { return (&[], effects) };
         if let Some(id) = request.unknown_attribute {
-            let answer = Writer::new(reply, Kind::Failure, &request.transaction).error(420).unknown_attribute(id);
+            let answer =
+                Writer::new(reply, Kind::Failure, &request.transaction).error(420).unknown_attribute(id);
             return (answer.finish(&credentials.key), effects);
         }
         if request.controlled {

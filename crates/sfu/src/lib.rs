@@ -1,13 +1,40 @@
-//! The media plane as a state machine: datagrams, commands and time in; datagrams, events and taps out.
+//! The media plane as a state machine: datagrams, commands and time in; datagrams, events and tapped packets out.
+//!
+//! It knows transports, producers and consumers in mediasoup's sense, and no people. It reads no clock, opens no
+//! socket, spawns nothing; in the steady state it allocates nothing per forwarded packet. The caller loops:
+//!
+//! 1. [`Worker::handle_datagram`] for each datagram, [`Worker::handle_timeout`] when [`Worker::poll_timeout`] is due,
+//!    commands as they come;
+//! 2. then once [`Worker::flush`], and [`Worker::poll_event`] until there is none.
+//!
+//! From outside in: [`stun`] and [`ice`] find the client, [`dtls`] and [`srtp`] secure the path, [`ortc`] agrees on
+//! numbers, [`receive`] keeps a producer's streams, [`forward`] and [`consumer`] place packets in a consumer's,
+//! [`egress`] holds what goes out, [`worker`] owns it all.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
+mod candidate;
+mod clock;
+mod consumer;
 mod dtls;
+mod egress;
 mod error;
+mod forward;
 mod ice;
+mod nack;
 mod ortc;
+mod producer;
+mod rate;
+mod receive;
 mod replay;
+mod ring;
 mod srtp;
+mod stats;
 mod stun;
+mod transport;
+mod transport_feedback;
+mod worker;
+mod xr;
 
+pub use egress::Transmit;
 pub use error::Error;
+pub use worker::{Config, Event, TapFormat, TapSink, Worker};

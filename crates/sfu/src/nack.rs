@@ -28,7 +28,8 @@ impl NackList {
             self.missing.clear();
             return GivenUp(true);
         }
-        let new = (highest + 1..arrived).map(|sequence| Missing { sequence, since: now, asked: 0, last_asked: 0 });
+        let new =
+            (highest + 1..arrived).map(|sequence| Missing { sequence, since: now, asked: 0, last_asked: 0 });
         self.missing.extend(new);
         GivenUp(false)
     }

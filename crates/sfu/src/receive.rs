@@ -65,7 +65,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(ssrc: Option<u32>, rtx_ssrc: Option<u32>, rid: Option<String>, clock_rate: u32, asks: bool) -> Self {
+    pub fn new(
+        ssrc: Option<u32>,
+        rtx_ssrc: Option<u32>,
+        rid: Option<String>,
+        clock_rate: u32,
+        asks: bool,
+    ) -> Self {
         Self {
             ssrc,
             rtx_ssrc,
@@ -110,7 +116,14 @@ impl Stream {
     }
 
     /// An authentic packet that [`Self::peek`] numbered.
-    pub fn accept(&mut self, sequence: u64, timestamp: u32, len: usize, now: Instant, clock: &Clock) -> Accepted {
+    pub fn accept(
+        &mut self,
+        sequence: u64,
+        timestamp: u32,
+        len: usize,
+        now: Instant,
+        clock: &Clock,
+    ) -> Accepted {
         let ms = clock.ms(now);
         let highest = self.extender.highest();
         self.extender.extend(sequence as u16);

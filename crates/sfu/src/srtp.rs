@@ -103,7 +103,11 @@ impl Outbound {
                 let (body, tag) = packet.split_at_mut(body_len);
                 let (header, payload) = body.split_at_mut_checked(header_len).ok_or(NotAuthentic)?;
                 let sealed = key
-                    .seal_in_place_separate_tag(gcm_rtp_nonce(salt, ssrc, index), Aad::from(&*header), payload)
+                    .seal_in_place_separate_tag(
+                        gcm_rtp_nonce(salt, ssrc, index),
+                        Aad::from(&*header),
+                        payload,
+                    )
                     .map_err(|_| NotAuthentic)?;
                 tag.copy_from_slice(sealed.as_ref());
             }
@@ -159,7 +163,12 @@ pub struct Inbound {
 
 impl Inbound {
     /// Checks and decrypts in place; the plaintext is the packet's first so many octets.
-    pub fn unprotect_rtp(&self, packet: &mut [u8], header_len: usize, index: u64) -> Result<usize, NotAuthentic> {
+    pub fn unprotect_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        index: u64,
+    ) -> Result<usize, NotAuthentic> {
         let ssrc = read_u32(packet, 8)?;
         let body_len = packet.len().checked_sub(self.rtp.profile().tag_len()).ok_or(NotAuthentic)?;
         if body_len < header_len {
@@ -173,7 +182,8 @@ impl Inbound {
             }
             Cipher::Cm { key, salt, auth } => {
                 let (body, tag) = packet.split_at_mut(body_len);
-                constant_time::verify_slices_are_equal(&rtp_tag(auth, body, index), tag).map_err(|_| NotAuthentic)?;
+                constant_time::verify_slices_are_equal(&rtp_tag(auth, body, index), tag)
+                    .map_err(|_| NotAuthentic)?;
                 key_stream(key, cm_iv(salt, ssrc, index), &mut body[header_len..])?;
             }
         }
@@ -198,7 +208,8 @@ impl Inbound {
             Cipher::Gcm { key, salt } => {
                 let nonce = gcm_rtcp_nonce(salt, ssrc, index);
                 let (body, trailer) = packet.split_at_mut(trailer_at);
-                let plain_len = trailer_at.checked_sub(GCM_TAG).filter(|n| *n >= RTCP_HEADER).ok_or(NotAuthentic)?;
+                let plain_len =
+                    trailer_at.checked_sub(GCM_TAG).filter(|n| *n >= RTCP_HEADER).ok_or(NotAuthentic)?;
                 if encrypted {
                     let mut aad = [0; RTCP_HEADER + 4];
                     let (header, sealed) = body.split_at_mut(RTCP_HEADER);
@@ -218,7 +229,11 @@ impl Inbound {
                 constant_time::verify_slices_are_equal(&expected.as_ref()[..SHA1_TAG], tag)
                     .map_err(|_| NotAuthentic)?;
                 if encrypted {
-                    key_stream(key, cm_iv(salt, ssrc, u64::from(index)), &mut covered[RTCP_HEADER..trailer_at])?;
+                    key_stream(
+                        key,
+                        cm_iv(salt, ssrc, u64::from(index)),
+                        &mut covered[RTCP_HEADER..trailer_at],
+                    )?;
                 }
                 trailer_at
             }
@@ -366,7 +381,9 @@ mod tests {
 
     #[test]
     fn keys_are_derived_as_in_rfc_3711_b3() {
-        let master = Master::new(&hex("E1F97A0D3E018BE0D64FA32C06DE4139"), &hex("0EC675AD498AFEEBB6960B3AABE6")).unwrap();
+        let master =
+            Master::new(&hex("E1F97A0D3E018BE0D64FA32C06DE4139"), &hex("0EC675AD498AFEEBB6960B3AABE6"))
+                .unwrap();
         assert_eq!(master.derive::<16>(0).unwrap()[..], hex("C61E7A93744F39EE10734AFE3FF7A087"));
         assert_eq!(master.derive::<14>(2).unwrap()[..], hex("30CBBC08863D8C85D49DB34A9AE1"));
         assert_eq!(master.derive::<20>(1).unwrap()[..], hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"));
@@ -395,7 +412,10 @@ mod tests {
 
     fn pair(profile: Profile) -> (Keys, Keys) {
         let material: Vec<u8> = (0..profile.keying_len() as u8).collect();
-        (Keys::from_dtls(profile, &material, true).unwrap(), Keys::from_dtls(profile, &material, false).unwrap())
+        (
+            Keys::from_dtls(profile, &material, true).unwrap(),
+            Keys::from_dtls(profile, &material, false).unwrap(),
+        )
     }
 
     #[test]
@@ -410,9 +430,15 @@ mod tests {
             for at in 0..rtp.len() {
                 let mut changed = rtp.clone();
                 changed[at] ^= 1;
-                assert!(server.inbound.unprotect_rtp(&mut changed, 12, 0x5_0007).is_err(), "{profile:?} {at}");
+                assert!(
+                    server.inbound.unprotect_rtp(&mut changed, 12, 0x5_0007).is_err(),
+                    "{profile:?} {at}"
+                );
             }
-            assert!(server.inbound.unprotect_rtp(&mut rtp.clone(), 12, 0x6_0007).is_err(), "roll-over counter");
+            assert!(
+                server.inbound.unprotect_rtp(&mut rtp.clone(), 12, 0x6_0007).is_err(),
+                "roll-over counter"
+            );
             let len = server.inbound.unprotect_rtp(&mut rtp, 12, 0x5_0007).unwrap();
             assert_eq!(rtp[..len], plain);
 

@@ -1,5 +1,6 @@
 //! One client's ICE + DTLS association and everything that goes over it.
 
+use crate::clock::Millis;
 use crate::dtls::{Dtls, Peer};
 use crate::egress::Egress;
 use crate::ice::Agent;
@@ -13,11 +14,17 @@ use wire::{RouterId, TransportId};
 /// Where the secured part of a transport stands.
 pub enum Security {
     /// `connect_transport` has not come. The client may be ahead of its signaling: a few datagrams wait.
-    Waiting { early: Vec<Box<[u8]>> },
+    Waiting {
+        early: Vec<Box<[u8]>>,
+    },
     /// The client's side is known; its first check has not come, and we are to speak first.
     Ready(Peer),
     Handshaking(Box<Dtls>),
-    Connected { dtls: Box<Dtls>, keys: Box<Keys>, profile: Profile },
+    Connected {
+        dtls: Box<Dtls>,
+        keys: Box<Keys>,
+        profile: Profile,
+    },
     Failed,
     /// The peer said goodbye.
     Closed,
@@ -82,13 +89,20 @@ pub struct Transport {
     pub transport_sequence: u64,
     /// What the receiver estimates (REMB), bit/s.
     pub available_bitrate: Option<u64>,
+    /// Smoothed, from reports of either direction.
+    pub round_trip: Option<Millis>,
     pub traffic: Traffic,
-    pub next_report: crate::clock::Millis,
+    pub next_report: Millis,
+    pub next_feedback: Millis,
 }
 
 impl Transport {
     pub fn is_connected(&self) -> bool {
         matches!(self.security, Security::Connected { .. })
+    }
+
+    pub fn note_round_trip(&mut self, sample: Millis) {
+        self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
     }
 }
 

@@ -60,9 +60,11 @@ impl ArrivalLog {
             media_ssrc: self.media_ssrc,
             feedback_count: self.feedback_count,
         };
+        let start = out.len();
         let mut written = write_transport_feedback(out, &header, &self.arrivals, MAX_MESSAGE);
         if written <= usize::from(self.last_told.is_some()) {
             // Only what was told already fits before a silence of seconds: begin anew after it.
+            out.truncate(start);
             self.arrivals.remove(0);
             written = match self.last_told.take() {
                 Some(_) => write_transport_feedback(out, &header, &self.arrivals, MAX_MESSAGE),

@@ -34,15 +34,6 @@ pub struct Description<'a> {
 }
 
 impl Description<'_> {
-    pub fn is_rtx(&self) -> bool {
-        is_rtx(self.mime_type)
-    }
-
-    /// The payload type an RTX codec repairs.
-    pub fn apt(&self) -> Option<u8> {
-        apt(self.parameters)
-    }
-
     /// mediasoup's strict match: H.264 by packetization mode and profile (not level), VP9 by profile.
     pub fn matches(&self, other: &Description<'_>) -> bool {
         if !self.mime_type.eq_ignore_ascii_case(other.mime_type)
@@ -53,10 +44,14 @@ impl Description<'_> {
         }
         match Codec::from_mime(self.mime_type) {
             Some(Codec::H264) => {
-                number(self.parameters, "packetization-mode") == number(other.parameters, "packetization-mode")
-                    && h264_profile(self.parameters).is_some_and(|p| Some(p) == h264_profile(other.parameters))
+                number(self.parameters, "packetization-mode")
+                    == number(other.parameters, "packetization-mode")
+                    && h264_profile(self.parameters)
+                        .is_some_and(|p| Some(p) == h264_profile(other.parameters))
             }
-            Some(Codec::Vp9) => number(self.parameters, "profile-id") == number(other.parameters, "profile-id"),
+            Some(Codec::Vp9) => {
+                number(self.parameters, "profile-id") == number(other.parameters, "profile-id")
+            }
             _ => true,
         }
     }

@@ -32,8 +32,13 @@ pub struct Placement {
 }
 
 /// Whether and how a device with `capabilities` can receive `produced`.
-pub fn consume(produced: &Produced, capabilities: &RtpCapabilities, place: Placement) -> Result<Consumed, Error> {
-    if capabilities.codecs.len() > MAX_CAPABILITIES || capabilities.header_extensions.len() > MAX_CAPABILITIES {
+pub fn consume(
+    produced: &Produced,
+    capabilities: &RtpCapabilities,
+    place: Placement,
+) -> Result<Consumed, Error> {
+    if capabilities.codecs.len() > MAX_CAPABILITIES || capabilities.header_extensions.len() > MAX_CAPABILITIES
+    {
         return Err(Error::Limit("capabilities"));
     }
     // As in mediasoup, sound is not retransmitted: Opus conceals and repairs by itself.
@@ -44,7 +49,8 @@ pub fn consume(produced: &Produced, capabilities: &RtpCapabilities, place: Place
             continue;
         }
         let wanted = describe(codec);
-        let Some(matched) = capabilities.codecs.iter().find(|c| describe_capability(c).matches(&wanted)) else {
+        let Some(matched) = capabilities.codecs.iter().find(|c| describe_capability(c).matches(&wanted))
+        else {
             continue;
         };
         let mut codec = codec.clone();
@@ -63,9 +69,8 @@ pub fn consume(produced: &Produced, capabilities: &RtpCapabilities, place: Place
     let mut extensions = ExtensionIds::default();
     let mut header_extensions = produced.consumable.header_extensions.clone();
     // By uri and id, not by kind: mediasoup-client lists the common ones as video only.
-    header_extensions.retain(|e| {
-        capabilities.header_extensions.iter().any(|c| c.preferred_id == e.id && c.uri == e.uri)
-    });
+    header_extensions
+        .retain(|e| capabilities.header_extensions.iter().any(|c| c.preferred_id == e.id && c.uri == e.uri));
     for listed in &header_extensions {
         if let Some(extension) = Extension::from_uri(&listed.uri) {
             extensions.set(extension, listed.id);

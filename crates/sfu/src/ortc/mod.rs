@@ -80,7 +80,9 @@ impl Extension {
                 &[MediaKind::Audio, MediaKind::Video]
             }
             Self::AudioLevel => &[MediaKind::Audio],
-            Self::Rid | Self::RepairedRid | Self::VideoOrientation | Self::TransmissionOffset => &[MediaKind::Video],
+            Self::Rid | Self::RepairedRid | Self::VideoOrientation | Self::TransmissionOffset => {
+                &[MediaKind::Video]
+            }
         }
     }
 

@@ -57,8 +57,8 @@ pub fn produce(kind: MediaKind, parameters: RtpParameters) -> Result<Produced, E
         .find(|c| !is_rtx(&c.mime_type))
         .ok_or_else(|| Error::invalid("rtpParameters.codecs need a media codec"))?;
     let capability = find_capability(&capabilities, media, kind)?;
-    let codec = Codec::from_mime(&media.mime_type)
-        .ok_or_else(|| Error::UnsupportedCodec(media.mime_type.clone()))?;
+    let codec =
+        Codec::from_mime(&media.mime_type).ok_or_else(|| Error::UnsupportedCodec(media.mime_type.clone()))?;
     let rtx_payload_type = parameters
         .codecs
         .iter()
@@ -195,7 +195,8 @@ fn consumable(
         parameters: media.parameters.clone(),
         rtcp_feedback: capability.rtcp_feedback.clone(),
     }];
-    let rtx = capabilities.codecs.iter().find(|c| is_rtx(&c.mime_type) && apt(&c.parameters) == Some(payload_type));
+    let rtx =
+        capabilities.codecs.iter().find(|c| is_rtx(&c.mime_type) && apt(&c.parameters) == Some(payload_type));
     codecs.extend(rtx.map(|c| RtpCodecParameters {
         mime_type: c.mime_type.clone(),
         payload_type: c.preferred_payload_type.unwrap_or_default(),
@@ -251,12 +252,16 @@ fn check_bounds(parameters: &RtpParameters) -> Result<(), Error> {
     for codec in &parameters.codecs {
         check_codec(codec)?;
         // Larger ones are no payload types; 64–95 would look like RTCP (RFC 5761 §4).
-        let slot = payload_types.get_mut(usize::from(codec.payload_type)).filter(|_| {
-            !(64..96).contains(&codec.payload_type)
-        });
+        let slot = payload_types
+            .get_mut(usize::from(codec.payload_type))
+            .filter(|_| !(64..96).contains(&codec.payload_type));
         match slot {
             Some(taken) if !*taken => *taken = true,
-            _ => return Err(Error::invalid("payload types must be from 0 to 63 or 96 to 127, each used once")),
+            _ => {
+                return Err(Error::invalid(
+                    "payload types must be from 0 to 63 or 96 to 127, each used once",
+                ));
+            }
         }
     }
     for extension in &parameters.header_extensions {
@@ -319,8 +324,13 @@ fn check_name(what: &str, name: Option<&str>, max: usize) -> Result<(), Error> {
 }
 
 fn check_text(what: &str, text: &str, max: usize) -> Result<(), Error> {
-    let is_fine = !text.is_empty() && text.len() <= max && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
-    if is_fine { Ok(()) } else { Err(Error::invalid(format!("{what} must be 1 to {max} printable characters"))) }
+    let is_fine =
+        !text.is_empty() && text.len() <= max && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if is_fine {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("{what} must be 1 to {max} printable characters")))
+    }
 }
 
 const MAX_CODECS: usize = 32;

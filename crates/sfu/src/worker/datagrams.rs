@@ -1,0 +1,183 @@
+//! What arrives on the socket, told apart: checks, handshakes, media (RFC 7983).
+
+use super::{Event, TapSink, Worker};
+use crate::dtls::{self, Dtls, Peer};
+use crate::ice;
+use crate::stun::{self, Kind, Message};
+use crate::transport::Security;
+use rtp::packet::{Class, classify};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+impl Worker {
+    /// Takes one datagram; it is decrypted in place. Whatever is not authentic is counted and dropped.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        taps: &mut dyn TapSink,
+    ) {
+        self.now = self.now.max(now);
+        let class = classify(datagram);
+        if class == Class::Stun {
+            return self.handle_stun(now, from, datagram);
+        }
+        let Some(&key) = self.by_address.get(&from) else {
+            self.discarded += 1;
+            return;
+        };
+        self.transports[key].traffic.received += datagram.len() as u64;
+        let ms = self.clock.ms(now);
+        self.transports[key].traffic.receive_rate.record(ms, datagram.len());
+        match class {
+            Class::Rtp => self.handle_rtp(now, key, datagram, taps),
+            Class::Rtcp => self.handle_rtcp(now, key, datagram, taps),
+            Class::Dtls => self.handle_dtls(now, key, datagram),
+            Class::Stun | Class::Other => self.transports[key].traffic.discarded += 1,
+        }
+    }
+
+    fn handle_stun(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let Some(request) = Message::parse(datagram).filter(|m| m.kind == Kind::Request) else {
+            self.discarded += 1;
+            return;
+        };
+        let key =
+            request.username.and_then(|u| u.split_once(':')).and_then(|(ours, _)| self.by_fragment.get(ours));
+        let Some(key) = key.copied() else {
+            self.discarded += 1;
+            return;
+        };
+        if !self.transports[key].ice.is_authentic(&request) || self.is_taken(now, from, key) {
+            self.transports[key].traffic.discarded += 1;
+            return;
+        }
+        let mut buffer = [0; stun::CAPACITY];
+        let (reply, effects) = self.transports[key].ice.handle_request(now, from, &request, &mut buffer);
+        self.control.push(from, reply);
+        if let Some(address) = effects.forgotten {
+            self.by_address.remove(&address);
+        }
+        if let Some(address) = effects.validated
+            && let Some(other) = self.by_address.insert(address, key)
+            && other != key
+        {
+            self.transports[other].ice.forget(address);
+        }
+        if let Some(fragment) = effects.retired {
+            self.by_fragment.remove(&fragment);
+        }
+        if effects.state_changed {
+            self.on_ice_alive(now, key);
+        }
+    }
+
+    /// An address that another transport used moments ago is not given away: somebody may be forging it.
+    fn is_taken(&self, now: Instant, from: SocketAddr, key: usize) -> bool {
+        let Some(&other) = self.by_address.get(&from).filter(|other| **other != key) else { return false };
+        let ice = &self.transports[other].ice;
+        let used_recently =
+            ice.last_check(from).is_some_and(|at| now.saturating_duration_since(at) < RELEASE_AFTER);
+        used_recently && ice.state() == ice::State::Connected
+    }
+
+    fn on_ice_alive(&mut self, now: Instant, key: usize) {
+        let transport = &mut self.transports[key];
+        if let Security::Ready(peer) = &transport.security {
+            let peer = peer.clone();
+            self.start_handshake(now, key, peer);
+        } else if transport.is_connected() {
+            let transport = transport.id;
+            self.emit(Event::TransportConnected { transport });
+        }
+    }
+
+    fn handle_dtls(&mut self, now: Instant, key: usize, datagram: &[u8]) {
+        match &mut self.transports[key].security {
+            Security::Waiting { early } if early.len() < MAX_EARLY && datagram.len() <= MAX_EARLY_LEN => {
+                early.push(datagram.into());
+            }
+            Security::Handshaking(_) | Security::Connected { .. } => {
+                self.handle_handshake(now, key, datagram)
+            }
+            _ => self.transports[key].traffic.discarded += 1,
+        }
+    }
+
+    pub(super) fn start_handshake(&mut self, now: Instant, key: usize, peer: Peer) {
+        match Dtls::new(&self.certificate, peer, now) {
+            Ok(dtls) => {
+                self.transports[key].security = Security::Handshaking(Box::new(dtls));
+                self.send_handshake(key);
+            }
+            Err(failure) => self.on_dtls_failure(key, &failure),
+        }
+    }
+
+    pub(super) fn handle_handshake(&mut self, now: Instant, key: usize, datagram: &[u8]) {
+        let transport = &mut self.transports[key];
+        let (Security::Handshaking(dtls) | Security::Connected { dtls, .. }) = &mut transport.security else {
+            return;
+        };
+        let outcome = dtls.handle_datagram(now, datagram);
+        self.send_handshake(key);
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(dtls::Event::Connected { profile, keys })) => {
+                let transport = &mut self.transports[key];
+                let before = std::mem::replace(&mut transport.security, Security::Failed);
+                if let Security::Handshaking(dtls) = before {
+                    transport.security = Security::Connected { dtls, keys, profile };
+                    let transport = transport.id;
+                    self.emit(Event::TransportConnected { transport });
+                    self.on_media_possible(now, key);
+                }
+            }
+            Ok(Some(dtls::Event::Closed)) => {
+                self.transports[key].security = Security::Closed;
+                let transport = self.transports[key].id;
+                self.emit(Event::TransportClosed { transport });
+            }
+            Err(failure) => self.on_dtls_failure(key, &failure),
+        }
+    }
+
+    /// Sends what the handshake has to say.
+    pub(super) fn send_handshake(&mut self, key: usize) {
+        let transport = &mut self.transports[key];
+        let to = transport.ice.selected();
+        let (Security::Handshaking(dtls) | Security::Connected { dtls, .. }) = &mut transport.security else {
+            return;
+        };
+        while let Some(datagram) = dtls.poll_transmit() {
+            if let Some(to) = to {
+                self.control.push(to, &datagram);
+            }
+        }
+    }
+
+    pub(super) fn on_dtls_failure(&mut self, key: usize, failure: &dtls::Failure) {
+        let transport = &mut self.transports[key];
+        transport.security = Security::Failed;
+        let (transport, reason) = (transport.id, failure.to_string());
+        tracing::debug!(%transport, %reason, "DTLS failed");
+        self.emit(Event::TransportFailed { transport, reason });
+    }
+
+    /// Consumers that were resumed before DTLS was up missed their keyframe.
+    fn on_media_possible(&mut self, now: Instant, key: usize) {
+        let transport = &mut self.transports[key];
+        transport.next_report = 0;
+        let producers: Vec<usize> = transport.consumers.iter().map(|c| self.consumers[*c].producer).collect();
+        for producer in producers {
+            self.request_wanted_keyframes(now, producer);
+        }
+    }
+}
+
+/// Two checks of Chromium's slowest pace.
+const RELEASE_AFTER: Duration = Duration::from_secs(5);
+/// A ClientHello in two pieces, and its repetition.
+const MAX_EARLY: usize = 4;
+const MAX_EARLY_LEN: usize = 2_048;

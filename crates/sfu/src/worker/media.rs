@@ -1,0 +1,344 @@
+//! RTP: from one sender's packet in the clear to every receiver's, encrypted.
+
+use super::{TapSink, Worker, mark_dirty};
+use crate::consumer::{Fresh, Header, Passed};
+use crate::forward::Incoming;
+use crate::ortc::Extension;
+use crate::ortc::codec::Codec;
+use crate::producer::Producer;
+use crate::transport::{MAX_SOURCES, Security, Source};
+use rtp::ext::{AbsSendTime, AudioLevel, stream_name, transport_sequence};
+use rtp::packet::{FixedHeader, Packet, set_payload_type, set_sequence_number, set_ssrc, set_timestamp};
+use std::time::Instant;
+
+impl Worker {
+    pub(super) fn handle_rtp(
+        &mut self,
+        now: Instant,
+        key: usize,
+        datagram: &mut [u8],
+        taps: &mut dyn TapSink,
+    ) {
+        let Some((source, sequence, len)) = self.receive_rtp(now, key, datagram) else {
+            self.transports[key].traffic.discarded += 1;
+            return;
+        };
+        let transport = &mut self.transports[key];
+        if transport.ice.note_alive(now) {
+            let transport = transport.id;
+            self.emit(super::Event::TransportConnected { transport });
+        }
+        let Some(plain) = datagram.get_mut(..len) else { return };
+        if source.is_rtx {
+            self.accept_rtx(now, source, sequence, plain, taps);
+        } else {
+            self.accept_media(now, source, sequence, plain, taps);
+        }
+    }
+
+    /// Finds whose packet it is and decrypts it: source, extended sequence number, length in the clear.
+    fn receive_rtp(&mut self, now: Instant, key: usize, datagram: &mut [u8]) -> Option<(Source, u64, usize)> {
+        let header = Packet::parse_header(datagram).ok()?;
+        let transport = &mut self.transports[key];
+        let known = transport.sources.get(&header.ssrc()).copied();
+        let Security::Connected { keys, .. } = &transport.security else { return None };
+        let (source, sequence) = match known {
+            Some(source) => {
+                let stream = self.producers[source.producer].streams.get(usize::from(source.layer))?;
+                let number = header.sequence_number();
+                (source, if source.is_rtx { stream.peek_rtx(number)? } else { stream.peek(number)? })
+            }
+            None => {
+                let source = find_source(&transport.producers, &self.producers, &header);
+                let Some(source) = source.filter(|_| transport.sources.len() < MAX_SOURCES) else {
+                    transport.traffic.unknown_ssrc += 1;
+                    return None;
+                };
+                (source, 65_536 + u64::from(header.sequence_number()))
+            }
+        };
+        let (ssrc, header_len) = (header.ssrc(), header.header_len());
+        let feedback = transport.arrivals.as_mut().and_then(|log| {
+            let id = self.producers[source.producer].agreed.extensions.get(Extension::TransportCc)?;
+            Some((log, transport_sequence(header.extension(id)?)?))
+        });
+        // Extended numbers begin at 65,536, the roll-over counter at 0.
+        let len = keys.inbound.unprotect_rtp(datagram, header_len, sequence.checked_sub(65_536)?).ok()?;
+        if let Some((log, number)) = feedback {
+            log.note(number, self.clock.elapsed(now).as_nanos() as u64, ssrc);
+        }
+        if known.is_none() {
+            // Authentic: what its extensions say is the client's word.
+            transport.sources.insert(ssrc, source);
+            let stream = self.producers[source.producer].streams.get_mut(usize::from(source.layer))?;
+            let slot = if source.is_rtx { &mut stream.rtx_ssrc } else { &mut stream.ssrc };
+            *slot = Some(ssrc);
+        }
+        Some((source, sequence, len))
+    }
+
+    fn accept_media(
+        &mut self,
+        now: Instant,
+        source: Source,
+        sequence: u64,
+        plain: &[u8],
+        taps: &mut dyn TapSink,
+    ) {
+        let producer = &mut self.producers[source.producer];
+        let Some(stream) = producer.streams.get_mut(usize::from(source.layer)) else { return };
+        let Ok(packet) = Packet::parse(plain) else { return };
+        let accepted = stream.accept(sequence, packet.timestamp(), plain.len(), now, &self.clock);
+        if accepted.hopeless && producer.agreed.codec != Codec::Opus {
+            stream.keyframes.request();
+        }
+        if accepted.gap || accepted.hopeless {
+            let transport = &mut self.transports[producer.transport];
+            transport.urgent = true;
+            mark_dirty(&mut self.dirty, transport, producer.transport);
+        }
+        if packet.payload_type() == producer.agreed.parameters.payload_type {
+            self.forward(now, source, sequence, packet, taps);
+        }
+    }
+
+    /// Turns a retransmission (RFC 4588 §4) back into the packet it repeats, in place, and treats it as that one.
+    fn accept_rtx(
+        &mut self,
+        now: Instant,
+        source: Source,
+        rtx_sequence: u64,
+        plain: &mut [u8],
+        taps: &mut dyn TapSink,
+    ) {
+        let ms = self.clock.ms(now);
+        let producer = &mut self.producers[source.producer];
+        let Some(stream) = producer.streams.get_mut(usize::from(source.layer)) else { return };
+        stream.accept_rtx(rtx_sequence, plain.len(), ms);
+        let Ok(packet) = Packet::parse(plain) else { return };
+        // Empty ones only probe the path.
+        let Some((original, _)) = packet.rtx() else { return };
+        let (header_len, payload_type) = (packet.header_len(), packet.payload_type());
+        let (Some(ssrc), true) = (stream.ssrc, producer.agreed.rtx_payload_type == Some(payload_type)) else {
+            return;
+        };
+        let Some(sequence) = stream.accept_repaired(original, ms) else { return };
+        // The header moves up over the original sequence number.
+        plain.copy_within(..header_len, 2);
+        let restored = &mut plain[2..];
+        set_payload_type(restored, producer.agreed.parameters.payload_type);
+        set_sequence_number(restored, original);
+        set_ssrc(restored, ssrc);
+        if let Ok(packet) = Packet::parse(restored) {
+            self.forward(now, source, sequence, packet, taps);
+        }
+    }
+
+    /// Hands one packet to everybody who wants it.
+    fn forward(
+        &mut self,
+        now: Instant,
+        source: Source,
+        sequence: u64,
+        packet: Packet<'_>,
+        taps: &mut dyn TapSink,
+    ) {
+        let producer = &mut self.producers[source.producer];
+        let codec = producer.video_codec();
+        let starts_picture_alone = codec.is_some_and(|c| c.is_keyframe_start(packet.payload()));
+        if let Some(stream) = producer.streams.get_mut(usize::from(source.layer)) {
+            if starts_picture_alone {
+                stream.keyframes.note_keyframe();
+            }
+            if codec.is_some() {
+                stream.ring.push(sequence, packet.as_bytes());
+            }
+        }
+        if producer.paused {
+            return;
+        }
+        let extensions = &producer.agreed.extensions;
+        if let Some(level) = extensions.get(Extension::AudioLevel).and_then(|id| packet.extension(id)) {
+            producer.audio_level = AudioLevel::parse(level).map(|l| l.dbov);
+        }
+        let passed = Passed::read(&packet, extensions);
+        let incoming = Incoming {
+            layer: source.layer,
+            sequence,
+            timestamp: packet.timestamp(),
+            payload: packet.payload(),
+            starts_picture_alone,
+        };
+        let producer = &self.producers[source.producer];
+        let align = |to: u8| producer.translate_timestamp(source.layer, packet.timestamp(), to);
+
+        for &tap in &producer.taps {
+            let tap = &mut self.taps[tap];
+            let Some(placed) = tap.forwarder.place(&incoming, align) else { continue };
+            if producer.streams.len() == 1 {
+                taps.rtp(tap.tag, now, packet.as_bytes());
+            } else {
+                tap_rewritten(
+                    tap.tag,
+                    now,
+                    &packet,
+                    producer,
+                    |bytes| {
+                        set_sequence_number(bytes, placed.sequence as u16);
+                        set_timestamp(bytes, placed.timestamp);
+                        placed.edit_payload(codec, &mut bytes[packet.header_len()..]);
+                    },
+                    taps,
+                );
+            }
+        }
+
+        let ms = self.clock.ms(now);
+        let send_time = AbsSendTime::from_ns(self.clock.elapsed(now).as_nanos() as u64);
+        for &key in &producer.consumers {
+            let consumer = &mut self.consumers[key];
+            if consumer.paused {
+                continue;
+            }
+            let transport = &mut self.transports[consumer.transport];
+            let Security::Connected { keys, .. } = &transport.security else { continue };
+            let Some(placed) = consumer.forwarder.place(&incoming, align) else { continue };
+            let fixed = FixedHeader {
+                marker: packet.marker(),
+                payload_type: consumer.agreed.payload_type,
+                sequence_number: placed.sequence as u16,
+                timestamp: placed.timestamp,
+                ssrc: consumer.agreed.ssrc,
+            };
+            let fresh = Fresh { send_time, transport_sequence: transport.transport_sequence as u16 };
+            let Some(header) = Header::build(fixed, consumer, &passed, &fresh) else { continue };
+            let payload = packet.payload();
+            let edit = |payload: &mut [u8]| placed.edit_payload(codec, payload);
+            let pushed = transport.egress.push_rtp(
+                &keys.outbound,
+                placed.sequence,
+                header.as_bytes(),
+                [&[], payload],
+                edit,
+            );
+            let Some(len) = pushed else { continue };
+            if consumer.agreed.extensions.get(Extension::TransportCc).is_some() {
+                transport.transport_sequence += 1;
+            }
+            consumer.packets += 1;
+            consumer.octets += len as u64;
+            consumer.payload_octets += payload.len() as u64;
+            consumer.rate.record(ms, len);
+            transport.traffic.sent += len as u64;
+            transport.traffic.send_rate.record(ms, len);
+            mark_dirty(&mut self.dirty, transport, consumer.transport);
+        }
+    }
+
+    /// Sends one packet again, as RTX, if the ring still has it and the consumer's allowance permits.
+    pub(super) fn resend(&mut self, now: Instant, key: usize, number: u16) -> Option<()> {
+        let ms = self.clock.ms(now);
+        let consumer = &mut self.consumers[key];
+        let (payload_type, ssrc) = consumer.agreed.rtx?;
+        let producer = &self.producers[consumer.producer];
+        let (layer, original, placed) = consumer.forwarder.find_sent(number)?;
+        let bytes = producer.streams.get(usize::from(layer))?.ring.find(original)?;
+        let packet = Packet::parse(bytes).ok()?;
+        let transport = &mut self.transports[consumer.transport];
+        let Security::Connected { keys, .. } = &transport.security else { return None };
+        let round_trip = consumer.remote.round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
+        if !consumer.resends.admit(number, bytes.len(), ms, round_trip, consumer.rate.bitrate(ms)) {
+            return None;
+        }
+        let fixed = FixedHeader {
+            marker: packet.marker(),
+            payload_type,
+            sequence_number: consumer.rtx_sequence as u16,
+            timestamp: packet.timestamp().wrapping_add(placed.timestamp),
+            ssrc,
+        };
+        let passed = Passed::read(&packet, &producer.agreed.extensions);
+        let fresh = Fresh {
+            send_time: AbsSendTime::from_ns(self.clock.elapsed(now).as_nanos() as u64),
+            transport_sequence: transport.transport_sequence as u16,
+        };
+        let header = Header::build(fixed, consumer, &passed, &fresh)?;
+        let codec = producer.video_codec();
+        let edit = |payload: &mut [u8]| {
+            if let Some(payload) = payload.get_mut(2..) {
+                placed.edit_payload(codec, payload);
+            }
+        };
+        let payload = [&number.to_be_bytes()[..], packet.payload()];
+        let len = transport.egress.push_rtp(
+            &keys.outbound,
+            consumer.rtx_sequence,
+            header.as_bytes(),
+            payload,
+            edit,
+        )?;
+        consumer.rtx_sequence += 1;
+        if consumer.agreed.extensions.get(Extension::TransportCc).is_some() {
+            transport.transport_sequence += 1;
+        }
+        consumer.retransmitted += 1;
+        consumer.rate.record(ms, len);
+        transport.traffic.sent += len as u64;
+        transport.traffic.send_rate.record(ms, len);
+        mark_dirty(&mut self.dirty, transport, consumer.transport);
+        Some(())
+    }
+}
+
+/// Hands a tap a packet of one simulcast layer as if there were one stream only.
+fn tap_rewritten(
+    tag: u32,
+    now: Instant,
+    packet: &Packet<'_>,
+    producer: &Producer,
+    edit: impl FnOnce(&mut [u8]),
+    taps: &mut dyn TapSink,
+) {
+    let mut scratch = [0; 2_048];
+    let bytes = packet.as_bytes();
+    let Some(copy) = scratch.get_mut(..bytes.len()) else { return };
+    copy.copy_from_slice(bytes);
+    if let Some(ssrc) = producer.streams.first().and_then(|s| s.ssrc) {
+        set_ssrc(copy, ssrc);
+    }
+    edit(copy);
+    taps.rtp(tag, now, copy);
+}
+
+/// Whose packet an unknown SSRC carries, by MID and RID (RFC 8843 §9.2, RFC 8852 §3). Each producer has its own ids.
+fn find_source(keys: &[usize], producers: &slab::Slab<Producer>, packet: &Packet<'_>) -> Option<Source> {
+    keys.iter().find_map(|&key| {
+        let producer = &producers[key];
+        let agreed = &producer.agreed;
+        let text = |extension| {
+            let id = agreed.extensions.get(extension)?;
+            stream_name(packet.extension(id)?)
+        };
+        let mid = text(Extension::Mid);
+        if mid.is_some() && mid != agreed.mid.as_deref() {
+            return None;
+        }
+        let is_rtx = agreed.rtx_payload_type == Some(packet.payload_type());
+        if !is_rtx && packet.payload_type() != agreed.parameters.payload_type {
+            return None;
+        }
+        let rid = if is_rtx { text(Extension::RepairedRid) } else { text(Extension::Rid) };
+        if mid.is_none() && rid.is_none() {
+            return None;
+        }
+        let layer = producer.streams.iter().position(|stream| {
+            let is_open = if is_rtx { stream.rtx_ssrc.is_none() } else { stream.ssrc.is_none() };
+            // Without a RID there is one stream only.
+            is_open && stream.rid.as_deref() == rid && (rid.is_some() || producer.streams.len() == 1)
+        })?;
+        Some(Source { producer: key, layer: layer as u8, is_rtx })
+    })
+}
+
+/// Until the first reports have come back.
+pub(super) const DEFAULT_ROUND_TRIP: u64 = 100;

@@ -1,0 +1,125 @@
+//! What happens because time passes.
+
+use super::{Event, TICK, Worker};
+use crate::clock::Millis;
+use crate::ice;
+use crate::transport::Security;
+use std::time::{Duration, Instant};
+
+impl Worker {
+    /// When [`Self::handle_timeout`] is wanted; never, while there is no transport.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.transports.is_empty() {
+            return None;
+        }
+        Some(self.clock.at(self.next_tick))
+    }
+
+    /// Looks at everything that waits for time. Cheap to call early: it does nothing then.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        let ms = self.clock.ms(now);
+        if ms < self.next_tick {
+            return;
+        }
+        self.next_tick = ms + TICK;
+        for key in 0..self.transports.capacity() {
+            if self.transports.contains(key) {
+                self.tick_transport(now, ms, key);
+            }
+        }
+        self.tick_layers(now, ms);
+    }
+
+    fn tick_transport(&mut self, now: Instant, ms: Millis, key: usize) {
+        self.tick_ice(now, key);
+        self.tick_dtls(now, key);
+        let transport = &mut self.transports[key];
+        if !transport.is_connected() {
+            return;
+        }
+        let producers = transport.producers.iter().map(|p| &self.producers[*p]);
+        let wants = producers.flat_map(|p| {
+            p.streams.iter().map(move |s| !s.nack.is_empty() || (!p.paused && s.keyframes.is_due(ms)))
+        });
+        if wants.into_iter().any(|wants| wants) {
+            transport.urgent = true;
+            self.mark_dirty(key);
+        }
+        let transport = &mut self.transports[key];
+        let tells = transport
+            .arrivals
+            .as_ref()
+            .is_some_and(|log| log.is_filling() || (ms >= transport.next_feedback && !log.is_empty()));
+        if tells {
+            transport.next_feedback = ms + FEEDBACK_INTERVAL;
+            self.write_arrivals(now, key);
+        }
+        let transport = &mut self.transports[key];
+        if ms >= transport.next_report {
+            transport.next_report = ms + REPORT_INTERVAL;
+            self.write_reports(now, key);
+        }
+    }
+
+    fn tick_ice(&mut self, now: Instant, key: usize) {
+        let transport = &mut self.transports[key];
+        if !transport.ice.handle_timeout(now) {
+            return;
+        }
+        let id = transport.id;
+        match transport.ice.state() {
+            ice::State::Disconnected => self.emit(Event::TransportDisconnected { transport: id }),
+            ice::State::Failed => {
+                let reason = "nothing was heard from the client".into();
+                self.emit(Event::TransportFailed { transport: id, reason });
+            }
+            ice::State::New | ice::State::Connected => {}
+        }
+    }
+
+    fn tick_dtls(&mut self, now: Instant, key: usize) {
+        let Security::Handshaking(dtls) = &mut self.transports[key].security else { return };
+        let outcome = dtls.handle_timeout(now);
+        self.send_handshake(key);
+        if let Err(failure) = outcome {
+            self.on_dtls_failure(key, &failure);
+        }
+    }
+
+    /// Simulcast: consumers and taps follow the best layer that flows, within what they prefer.
+    fn tick_layers(&mut self, now: Instant, ms: Millis) {
+        for key in 0..self.producers.capacity() {
+            let Some(producer) = self.producers.get(key).filter(|p| p.streams.len() > 1 && !p.paused) else {
+                continue;
+            };
+            let mut changed = false;
+            for consumer in &producer.consumers {
+                let consumer = &mut self.consumers[*consumer];
+                let best = producer.best_layer(consumer.preferred_layer, ms);
+                changed |= !consumer.paused && best != consumer.forwarder.target();
+                consumer.forwarder.set_target(best);
+            }
+            for tap in &producer.taps {
+                let tap = &mut self.taps[*tap];
+                let best = producer.best_layer(None, ms);
+                changed |= best != tap.forwarder.target();
+                tap.forwarder.set_target(best);
+            }
+            if changed {
+                self.request_wanted_keyframes(now, key);
+            }
+        }
+    }
+}
+
+impl crate::clock::Clock {
+    fn at(&self, ms: Millis) -> Instant {
+        self.start() + Duration::from_millis(ms)
+    }
+}
+
+/// RTCP reports: often enough for a live quality display, far below 5 % of any media (RFC 3550 §6.2).
+pub(super) const REPORT_INTERVAL: Millis = 1_000;
+/// As libwebrtc's own receivers do at these bitrates.
+const FEEDBACK_INTERVAL: Millis = 50;
