@@ -84,9 +84,7 @@ fn read_records(media: OwnedFd, routes: &Routes) {
                 let arrival_ns = record.arrival_ns;
                 let input = match record.content {
                     Content::Rtp(packet) => Input::Packet { arrival_ns, bytes: packet.to_vec() },
-                    Content::SenderReport { ntp, rtp_timestamp } => {
-                        Input::SenderReport { arrival_ns, ntp, rtp_timestamp }
-                    }
+                    Content::SenderReport { ntp, rtp_timestamp } => Input::SenderReport { ntp, rtp_timestamp },
                     Content::Unknown => continue,
                 };
                 // Records of a feed that was just removed may still be in the pipe.
@@ -199,6 +197,7 @@ impl Control {
             video: None,
             audio: None,
         });
+        guest.timing.begin(feed.kind);
         let feed = Arc::new(feed);
         match feed.kind {
             MediaKind::Video => {

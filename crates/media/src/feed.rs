@@ -41,7 +41,7 @@ pub struct Counters {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
     Packet { arrival_ns: u64, bytes: Vec<u8> },
-    SenderReport { arrival_ns: u64, ntp: u64, rtp_timestamp: u32 },
+    SenderReport { ntp: u64, rtp_timestamp: u32 },
 }
 
 /// From the reading thread to the one that works on this track.

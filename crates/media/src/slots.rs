@@ -3,6 +3,7 @@
 use crate::audio::{CHUNK, Chunk, SAMPLE_RATE};
 use crate::locked;
 use frame_ipc::{Host, SlotState, SlotWriter, VideoFrame};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use wire::link::Occupant;
 use wire::ortc::MediaKind;
@@ -56,22 +57,30 @@ impl Slots {
         self.occupants.read().unwrap_or_else(PoisonError::into_inner).contains(&Some(peer))
     }
 
-    /// Writes a picture to each slot of this peer; true if there was one.
-    pub fn write_video(&self, peer: PeerId, picture: &VideoFrame<'_>) -> bool {
+    /// Writes a picture to each slot of this peer. `active`: whether its track may still be seen; asked while nobody
+    /// can say otherwise, so that nothing is written after [`Slots::rest`].
+    pub fn write_video(&self, peer: PeerId, picture: &VideoFrame<'_>, active: &AtomicBool) {
         self.each_of(peer, |slot| {
-            match slot.writer.write_video(picture) {
-                Ok(()) => slot.set_live(MediaKind::Video, true),
-                Err(error) => tracing::debug!(%error, "a picture was not written"),
-            };
-        })
+            if active.load(Ordering::Acquire) {
+                slot.set_live(MediaKind::Video, true);
+                if let Err(error) = slot.writer.write_video(picture) {
+                    tracing::debug!(%error, "a picture was not written");
+                }
+            }
+        });
     }
 
-    pub fn write_audio(&self, peer: PeerId, chunk: &Chunk, timestamp_ns: u64) -> bool {
+    /// Writes 10 ms of sound to each slot of this peer; `active` as above.
+    pub fn write_audio(&self, peer: PeerId, chunk: &Chunk, timestamp_ns: u64, active: &AtomicBool) {
         let channels = [&chunk[0][..], &chunk[1][..]];
-        self.each_of(peer, |slot| match slot.writer.write_audio(&channels, CHUNK, SAMPLE_RATE, timestamp_ns) {
-            Ok(()) => slot.set_live(MediaKind::Audio, true),
-            Err(error) => tracing::debug!(%error, "a chunk of sound was not written"),
-        })
+        self.each_of(peer, |slot| {
+            if active.load(Ordering::Acquire) {
+                slot.set_live(MediaKind::Audio, true);
+                if let Err(error) = slot.writer.write_audio(&channels, CHUNK, SAMPLE_RATE, timestamp_ns) {
+                    tracing::debug!(%error, "a chunk of sound was not written");
+                }
+            }
+        });
     }
 
     /// Nothing of this kind comes from the peer any more, until it is written again.
@@ -79,8 +88,7 @@ impl Slots {
         self.each_of(peer, |slot| slot.set_live(kind, false));
     }
 
-    fn each_of(&self, peer: PeerId, mut act: impl FnMut(&mut Slot)) -> bool {
-        let mut any = false;
+    fn each_of(&self, peer: PeerId, mut act: impl FnMut(&mut Slot)) {
         for index in 0..self.slots.len() {
             let here = self.occupants.read().unwrap_or_else(PoisonError::into_inner).get(index) == Some(&Some(peer));
             let Some(slot) = self.slots.get(index).filter(|_| here) else { continue };
@@ -88,10 +96,8 @@ impl Slots {
             // Somebody else may have been let in meanwhile.
             if slot.occupant.as_ref().is_some_and(|occupant| occupant.peer == peer) {
                 act(&mut slot);
-                any = true;
             }
         }
-        any
     }
 }
 

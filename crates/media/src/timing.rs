@@ -6,8 +6,142 @@
 //! nobody notices, and the picture is that much fresher.
 
 use crate::locked;
+use rtp::clock::{GuestClock, SenderClock};
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use wire::ortc::MediaKind;
+
+/// One guest's clock and delay, shared by the threads of pictures and sound.
+///
+/// A lock, because both threads measure and both need the result. Held for some arithmetic.
+#[derive(Debug, Default)]
+pub struct GuestTiming(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    guest: GuestClock,
+    video: Stream,
+    audio: Stream,
+    delay: Delay,
+    /// Smoothed: from capture to being shown, and to being heard.
+    shown_after_ns: Option<f64>,
+    heard_after_ns: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    clock: SenderClock,
+    synchronised: bool,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            guest: GuestClock::new(),
+            video: Stream::new(MediaKind::Video),
+            audio: Stream::new(MediaKind::Audio),
+            delay: Delay::default(),
+            shown_after_ns: None,
+            heard_after_ns: None,
+        }
+    }
+}
+
+impl Stream {
+    fn new(kind: MediaKind) -> Self {
+        let clock_rate = match kind {
+            MediaKind::Video => 90_000,
+            MediaKind::Audio => 48_000,
+        };
+        Self { clock: SenderClock::new(clock_rate), synchronised: false }
+    }
+}
+
+impl Inner {
+    fn stream(&mut self, kind: MediaKind) -> (&mut GuestClock, &mut Stream) {
+        match kind {
+            MediaKind::Video => (&mut self.guest, &mut self.video),
+            MediaKind::Audio => (&mut self.guest, &mut self.audio),
+        }
+    }
+
+    fn forget(&mut self) {
+        self.delay.forget();
+        (self.shown_after_ns, self.heard_after_ns) = (None, None);
+    }
+}
+
+impl GuestTiming {
+    /// A new track of this kind begins; its timestamps have nothing to do with those of the one before.
+    pub fn begin(&self, kind: MediaKind) {
+        let mut inner = locked(&self.0);
+        *inner.stream(kind).1 = Stream::new(kind);
+        inner.forget();
+    }
+
+    pub fn handle_sender_report(&self, kind: MediaKind, ntp: u64, rtp_timestamp: u32) {
+        let mut inner = locked(&self.0);
+        let (guest, stream) = inner.stream(kind);
+        stream.clock.on_report(guest, ntp, rtp_timestamp);
+    }
+
+    /// A packet came, in whatever order.
+    pub fn handle_packet(&self, kind: MediaKind, arrival_ns: u64, rtp_timestamp: u32) {
+        let mut inner = locked(&self.0);
+        let (guest, stream) = inner.stream(kind);
+        stream.clock.on_packet(guest, rtp_timestamp, arrival_ns);
+        let synchronised = stream.clock.is_synchronised(guest);
+        if std::mem::replace(&mut stream.synchronised, synchronised) != synchronised {
+            // From here on, capture times come from another clock.
+            inner.forget();
+        }
+    }
+
+    /// When what has this RTP timestamp was captured, by our clock, plus the path's shortest delay.
+    pub fn captured_ns(&self, kind: MediaKind, rtp_timestamp: u32) -> Option<u64> {
+        let mut inner = locked(&self.0);
+        let (guest, stream) = inner.stream(kind);
+        stream.clock.capture_time_ns(guest, rtp_timestamp)
+    }
+
+    /// Sound of this capture time came.
+    pub fn handle_sound(&self, captured_ns: u64, arrival_ns: u64) {
+        locked(&self.0).delay.note_sound(captured_ns, arrival_ns);
+    }
+
+    /// A picture is decoded: when it is to be seen by the guest's timeline, and when to hand it over.
+    pub fn handle_picture(&self, captured_ns: u64, ready_ns: u64) -> (u64, u64) {
+        let mut inner = locked(&self.0);
+        inner.delay.note_picture(captured_ns, ready_ns);
+        let delay_ns = inner.delay.adapt(ready_ns);
+        let shown_ns = captured_ns.saturating_add_signed(delay_ns);
+        (shown_ns, shown_ns.saturating_sub(LEEWAY_NS as u64).max(ready_ns))
+    }
+
+    /// The common delay by now.
+    pub fn adapt(&self, now_ns: u64) -> i64 {
+        locked(&self.0).delay.adapt(now_ns)
+    }
+
+    pub fn note_shown(&self, captured_ns: u64, shown_ns: u64) {
+        smooth(&mut locked(&self.0).shown_after_ns, difference(shown_ns, captured_ns));
+    }
+
+    pub fn note_heard(&self, captured_ns: u64, heard_ns: u64) {
+        smooth(&mut locked(&self.0).heard_after_ns, difference(heard_ns, captured_ns));
+    }
+
+    /// Picture minus sound, in milliseconds; positive: the picture is late. `None` until both were handed over.
+    pub fn av_offset_ms(&self) -> Option<f64> {
+        let inner = locked(&self.0);
+        Some((inner.shown_after_ns? - inner.heard_after_ns?) / 1e6)
+    }
+}
+
+fn smooth(value: &mut Option<f64>, sample: i64) {
+    let sample = sample as f64;
+    *value = Some(value.map_or(sample, |value| value + (sample - value) / 32.0));
+}
 
 /// How long after its capture something is seen or heard.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ fn open(width: u32, height: u32) -> Result<encoder::Video, ffmpeg::Error> {
     video.set_format(Pixel::YUVJ420P);
     video.set_time_base(Rational(1, 8));
     video.set_global_quality(QUALITY * QUALITY_UNIT);
-    Ok(video.open_as(codec)?.0)
+    video.open_as(codec)
 }
 
 /// At most [`LONG_SIDE`] either way, even, not enlarged.

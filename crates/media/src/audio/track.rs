@@ -1,0 +1,213 @@
+//! One guest's sound: packets in, 10 ms chunks on the timeline of the guest's pictures out.
+
+use super::level::Meter;
+use super::resample::Stretcher;
+use super::{CHUNK, Chunk, SAMPLE_RATE};
+use crate::crash::blaming;
+use crate::feed::{Feed, Input};
+use crate::slots::Slots;
+use crate::timing::GuestTiming;
+use rtp::codec::opus::{self as opus_packet, MAX_SAMPLES};
+use rtp::jitter::{AudioJitter, AudioJitterConfig, AudioPacket, Silence, Step};
+use rtp::packet::Packet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wire::dashboard::Level;
+use wire::ortc::MediaKind;
+
+/// One audio feed, from its announcement to the closing of its inbox.
+pub struct Track {
+    feed: Arc<Feed>,
+    timing: Arc<GuestTiming>,
+    inputs: VecDeque<Input>,
+    jitter: AudioJitter<Vec<u8>>,
+    decoder: Option<opus::Decoder>,
+    decoded: Vec<f32>,
+    stretcher: Stretcher,
+    /// RTP timestamp after the last sample given to the stretcher. `None`: it holds nothing that was recorded.
+    end: Option<u64>,
+    /// RTP timestamp of the packet that came last.
+    latest: Option<u32>,
+    meter: Meter,
+    /// Something was played since the last reading of the meter.
+    heard: bool,
+}
+
+impl Track {
+    pub fn new(feed: Arc<Feed>, timing: Arc<GuestTiming>) -> Self {
+        Self {
+            feed,
+            timing,
+            inputs: VecDeque::new(),
+            jitter: AudioJitter::new(AudioJitterConfig::opus()),
+            decoder: None,
+            decoded: vec![0.0; MAX_SAMPLES as usize * 2],
+            stretcher: Stretcher::new(),
+            end: None,
+            latest: None,
+            meter: Meter::default(),
+            heard: false,
+        }
+    }
+
+    /// Plays the chunk that is to be heard at `play_ns`. False: the feed is over.
+    pub fn play(&mut self, play_ns: u64, slots: &Slots) -> bool {
+        let open = self.feed.inbox.wait(Duration::ZERO, &mut self.inputs);
+        while let Some(input) = self.inputs.pop_front() {
+            self.take(input);
+        }
+        if !open {
+            return false;
+        }
+        match self.next_chunk(play_ns) {
+            Some(chunk) if self.feed.active.load(Ordering::Acquire) => {
+                slots.write_audio(self.feed.peer, &chunk, play_ns, &self.feed.active);
+                self.meter.push(&chunk);
+                self.heard = true;
+                self.feed.counters.delivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(_) => {}
+            None => slots.rest(self.feed.peer, MediaKind::Audio),
+        }
+        true
+    }
+
+    /// The level since the last call, if anything was played.
+    pub fn level(&mut self) -> Option<Level> {
+        let (rms_dbfs, peak_dbfs) = self.meter.take();
+        std::mem::take(&mut self.heard).then_some(Level { peer_id: self.feed.peer, rms_dbfs, peak_dbfs })
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::SenderReport { ntp, rtp_timestamp } => {
+                self.timing.handle_sender_report(MediaKind::Audio, ntp, rtp_timestamp);
+            }
+            Input::Packet { arrival_ns, bytes } => {
+                let Ok(packet) = Packet::parse(&bytes) else { return };
+                let Some(sound) = opus_packet::Packet::parse(packet.payload()) else { return };
+                if packet.payload_type() != self.feed.payload_type {
+                    return;
+                }
+                self.timing.handle_packet(MediaKind::Audio, arrival_ns, packet.timestamp());
+                self.latest = Some(packet.timestamp());
+                if let Some(captured) = self.timing.captured_ns(MediaKind::Audio, packet.timestamp()) {
+                    self.timing.handle_sound(captured, arrival_ns);
+                }
+                self.jitter.insert(
+                    arrival_ns,
+                    AudioPacket {
+                        sequence_number: packet.sequence_number(),
+                        timestamp: packet.timestamp(),
+                        samples: sound.samples,
+                        has_fec: sound.has_fec,
+                        dtx: sound.dtx,
+                        item: packet.payload().to_vec(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// `None`: nothing has come yet, or nothing comes any more.
+    fn next_chunk(&mut self, play_ns: u64) -> Option<Chunk> {
+        let delay_ns = self.timing.adapt(play_ns);
+        self.follow_delay(delay_ns);
+        let mut chunk = [[0.0; CHUNK]; 2];
+        let error_ns = self.error_ns(play_ns, delay_ns);
+        // So early that slowing down would take ages: wait.
+        if error_ns.is_some_and(|error| error < -JUMP_NS) {
+            return Some(chunk);
+        }
+        let mut waiting = false;
+        while self.stretcher.missing() > 0 {
+            waiting = !self.fill(play_ns);
+        }
+        // Behind: faster. The error is gone in about two seconds, at most 5 ms in each.
+        let speed = 1.0 + error_ns.map_or(0.0, |error| error as f64 / CORRECTION_TIME_NS).clamp(-MAX_BEND, MAX_BEND);
+        self.stretcher.pull(speed, &mut chunk);
+        if let (Some(captured), false) = (self.captured_ns(), waiting) {
+            self.timing.note_heard(captured, play_ns + super::TICK_NS);
+        }
+        let stats = self.jitter.stats();
+        let counters = &self.feed.counters;
+        counters.concealed.store(stats.concealed_samples + stats.outage_samples, Ordering::Relaxed);
+        counters.buffer_us.store((self.jitter.delay_ms() * 1000.0) as u64, Ordering::Relaxed);
+        (!waiting).then_some(chunk)
+    }
+
+    /// The buffer holds sound back for as long as the guest's common delay says.
+    fn follow_delay(&mut self, delay_ns: i64) {
+        let Some(latest) = self.latest else { return };
+        if let Some(captured) = self.timing.captured_ns(MediaKind::Audio, latest) {
+            self.jitter.hold_until(latest, captured.saturating_add_signed(delay_ns));
+        }
+    }
+
+    /// How much too late the next sample would be heard at `play_ns`.
+    fn error_ns(&self, play_ns: u64, delay_ns: i64) -> Option<i64> {
+        let due = self.captured_ns()?.saturating_add_signed(delay_ns);
+        i64::try_from(i128::from(play_ns) - i128::from(due)).ok()
+    }
+
+    /// When the next sample to come out of the stretcher was recorded.
+    fn captured_ns(&self) -> Option<u64> {
+        let held_ns = self.stretcher.held() as u64 * 1_000_000_000 / u64::from(SAMPLE_RATE);
+        Some(self.timing.captured_ns(MediaKind::Audio, self.end? as u32)?.saturating_sub(held_ns))
+    }
+
+    /// Gives the stretcher something. False: there is no stream to play.
+    fn fill(&mut self, play_ns: u64) -> bool {
+        let queued_ns = self.stretcher.held() as u64 * 1_000_000_000 / u64::from(SAMPLE_RATE);
+        let output = &mut self.decoded[..];
+        let feed = self.feed.id;
+        let (decoded, end) = match self.jitter.next(play_ns, queued_ns) {
+            Step::Play { item, timestamp, samples } => {
+                let decoded = blaming(feed, || decode(&mut self.decoder, &item, false, samples, output));
+                (decoded, Some(timestamp + u64::from(samples)))
+            }
+            Step::Recover { next, timestamp, samples } => {
+                let decoded = blaming(feed, || decode(&mut self.decoder, next, true, samples, output));
+                (decoded, Some(timestamp + u64::from(samples)))
+            }
+            Step::Conceal { timestamp, samples } => {
+                let decoded = blaming(feed, || decode(&mut self.decoder, &[], false, samples, output));
+                (decoded, Some(timestamp + u64::from(samples)))
+            }
+            Step::Silence { why, timestamp, samples } => {
+                self.stretcher.push_silence(samples.max(1) as usize);
+                self.end = timestamp.map(|timestamp| timestamp + u64::from(samples));
+                return why != Silence::Waiting;
+            }
+        };
+        self.end = end;
+        let samples = self.decoded.get(..decoded * 2).unwrap_or_default();
+        self.stretcher.push(samples);
+        true
+    }
+}
+
+/// Decodes into `output` and says how many samples per channel are there. What cannot be decoded is silence.
+fn decode(decoder: &mut Option<opus::Decoder>, packet: &[u8], fec: bool, samples: u32, output: &mut [f32]) -> usize {
+    let expected = samples.clamp(1, MAX_SAMPLES) as usize;
+    if decoder.is_none() {
+        *decoder = opus::Decoder::new(SAMPLE_RATE, opus::Channels::Stereo).ok();
+    }
+    // Without a packet the decoder makes as much as there is room for.
+    let room = if packet.is_empty() || fec { expected * 2 } else { output.len() };
+    let result = match (decoder.as_mut(), output.get_mut(..room)) {
+        (Some(decoder), Some(room)) => decoder.decode_float(packet, room, fec).ok(),
+        _ => None,
+    };
+    result.unwrap_or_else(|| {
+        output[..expected * 2].fill(0.0);
+        expected
+    })
+}
+
+/// Further off than this is not a matter of speed.
+const JUMP_NS: i64 = 60_000_000;
+const CORRECTION_TIME_NS: f64 = 2_000_000_000.0;
+const MAX_BEND: f64 = 0.005;

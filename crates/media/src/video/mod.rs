@@ -1,0 +1,337 @@
+//! One guest's pictures: ordered, joined, gated, decoded, and handed over at their time.
+
+pub mod decoder;
+pub mod preview;
+
+use crate::crash::blaming;
+use crate::feed::{Feed, Input};
+use crate::link::Link;
+use crate::slots::Slots;
+use crate::timing::GuestTiming;
+use decoder::{DecodeError, Decoder, Picture, Showing};
+use frame_ipc::{MAX_PIXELS, MAX_SIDE, Rotation, now_ns};
+use preview::Previewer;
+use rtp::codec::VideoCodec;
+use rtp::frame::{Frame, FrameAssembler};
+use rtp::jitter::{JitterBuffer, JitterConfig, Popped};
+use rtp::packet::Packet;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use wire::link::{Codec, FromWorker};
+use wire::ortc::MediaKind;
+
+/// What the threads of all feeds share.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub link: Arc<Link>,
+    pub slots: Arc<Slots>,
+    /// Somebody looks at previews.
+    pub previews: Arc<AtomicBool>,
+}
+
+/// Starts the feed's thread; it ends when the feed's inbox is closed.
+pub fn start(feed: Arc<Feed>, timing: Arc<GuestTiming>, around: Surroundings) -> io::Result<()> {
+    let name = format!("video-{}", feed.id);
+    thread::Builder::new().name(name).spawn(move || Track::new(feed, timing, around).run())?;
+    Ok(())
+}
+
+/// One video feed on its thread.
+struct Track {
+    feed: Arc<Feed>,
+    codec: VideoCodec,
+    timing: Arc<GuestTiming>,
+    around: Surroundings,
+    jitter: JitterBuffer<(u64, Vec<u8>)>,
+    assembler: FrameAssembler,
+    decoder: Option<Decoder>,
+    /// Decoded, waiting for their time. At most [`MAX_HELD`]; when full, the oldest is handed over early.
+    held: VecDeque<Held>,
+    previewer: Previewer,
+    preview_due_ns: u64,
+    wanted: bool,
+    want_keyframe: KeyFrameWish,
+    /// When a picture was last handed over; `None`: the slot has been told that none comes.
+    shown_ns: Option<u64>,
+    failed: bool,
+}
+
+struct Held {
+    picture: Picture,
+    captured_ns: Option<u64>,
+    due_ns: u64,
+    showing: Showing,
+}
+
+/// When a keyframe was last asked for.
+#[derive(Default)]
+struct KeyFrameWish {
+    asked_ns: Option<u64>,
+    /// In vain, in a row.
+    times: u32,
+    last_packet_ns: u64,
+}
+
+impl Track {
+    fn new(feed: Arc<Feed>, timing: Arc<GuestTiming>, around: Surroundings) -> Self {
+        let codec = match feed.codec {
+            Codec::Vp9 => VideoCodec::Vp9,
+            Codec::H264 => VideoCodec::H264,
+            // No feed of sound gets here.
+            Codec::Vp8 | Codec::Opus => VideoCodec::Vp8,
+        };
+        Self {
+            codec,
+            timing,
+            around,
+            jitter: JitterBuffer::new(JitterConfig::video()),
+            assembler: FrameAssembler::new(codec, feed.orientation_id),
+            decoder: None,
+            held: VecDeque::new(),
+            previewer: Previewer::default(),
+            preview_due_ns: 0,
+            wanted: false,
+            want_keyframe: KeyFrameWish::default(),
+            shown_ns: None,
+            failed: false,
+            feed,
+        }
+    }
+
+    fn run(mut self) {
+        let mut inputs = VecDeque::new();
+        while self.feed.inbox.wait(self.patience(), &mut inputs) {
+            self.look_around();
+            for input in inputs.drain(..) {
+                self.take(input);
+            }
+            self.proceed();
+            self.hand_over_due();
+            self.rest_if_silent();
+            self.ask_for_keyframe();
+        }
+    }
+
+    /// Until something has to happen by itself.
+    fn patience(&self) -> Duration {
+        let deadlines = [self.jitter.next_deadline_ns(), self.held.front().map(|held| held.due_ns)];
+        let next = deadlines.into_iter().flatten().min();
+        next.map_or(IDLE, |at| Duration::from_nanos(at.saturating_sub(now_ns())).min(IDLE))
+    }
+
+    /// Decoding for nobody would be waste; who is wanted anew has to begin with a keyframe.
+    fn look_around(&mut self) {
+        let previews = self.around.previews.load(Ordering::Acquire);
+        let wanted = previews || self.around.slots.has(self.feed.peer);
+        if wanted && !self.wanted {
+            self.start_over();
+            self.want_keyframe = KeyFrameWish { last_packet_ns: now_ns(), ..KeyFrameWish::default() };
+        }
+        self.wanted = wanted;
+    }
+
+    fn start_over(&mut self) {
+        self.jitter = JitterBuffer::new(JitterConfig::video());
+        self.assembler = FrameAssembler::new(self.codec, self.feed.orientation_id);
+        self.held.clear();
+        if let Some(decoder) = &mut self.decoder {
+            decoder.flush();
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::SenderReport { ntp, rtp_timestamp } => {
+                self.timing.handle_sender_report(MediaKind::Video, ntp, rtp_timestamp);
+            }
+            Input::Packet { arrival_ns, bytes } => {
+                self.want_keyframe.last_packet_ns = arrival_ns;
+                let Ok(packet) = Packet::parse(&bytes) else { return };
+                if packet.payload_type() != self.feed.payload_type {
+                    return;
+                }
+                self.timing.handle_packet(MediaKind::Video, arrival_ns, packet.timestamp());
+                if self.wanted {
+                    let (number, timestamp) = (packet.sequence_number(), packet.timestamp());
+                    self.jitter.insert(arrival_ns, number, timestamp, (arrival_ns, bytes));
+                }
+            }
+        }
+    }
+
+    /// Joins and decodes what is in order by now.
+    fn proceed(&mut self) {
+        while let Some(popped) = self.jitter.pop(now_ns()) {
+            // The assembler sees the hole in the numbers.
+            let Popped::Packet { sequence, item: (arrival_ns, bytes) } = popped else { continue };
+            let Ok(packet) = Packet::parse(&bytes) else { continue };
+            let frames = self.assembler.push(sequence, arrival_ns, &packet);
+            for frame in frames {
+                self.handle_frame(frame);
+            }
+        }
+        let withheld = self.assembler.stats();
+        self.feed.counters.concealed.store(withheld.withheld + withheld.broken, Ordering::Relaxed);
+    }
+
+    fn handle_frame(&mut self, frame: Frame) {
+        if !frame.continuous {
+            return;
+        }
+        if let Some((width, height)) = frame.size
+            && !self.accept_size(width, height)
+        {
+            self.assembler.require_keyframe();
+            return;
+        }
+        // Too far behind to catch up by decoding everything.
+        if !frame.keyframe && now_ns().saturating_sub(frame.last_arrival_ns) > TOO_FAR_BEHIND_NS {
+            tracing::debug!(feed = self.feed.id, "behind: on to the next keyframe");
+            self.assembler.require_keyframe();
+            return;
+        }
+        match self.decode(&frame) {
+            Ok(Some(picture)) => self.handle_picture(picture, &frame),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(feed = self.feed.id, %error, "not decoded");
+                if let DecodeError::Missing(_) = error {
+                    self.fail(error.to_string());
+                }
+                self.decoder = None;
+                self.assembler.require_keyframe();
+            }
+        }
+    }
+
+    fn accept_size(&mut self, width: u32, height: u32) -> bool {
+        let fits = width.max(height) <= MAX_SIDE && width.saturating_mul(height) <= MAX_PIXELS;
+        if !fits {
+            self.fail(format!("the picture is too large ({width}×{height}); 4096×2304 is the most"));
+        }
+        self.failed &= !fits;
+        fits
+    }
+
+    /// Told once, until it works again.
+    fn fail(&mut self, reason: String) {
+        if !self.failed {
+            self.failed = self.around.link.tell(&FromWorker::FeedFailed { feed: self.feed.id, reason });
+        }
+    }
+
+    fn decode(&mut self, frame: &Frame) -> Result<Option<Picture>, DecodeError> {
+        let since = &self.feed.counters.decoding_since_ns;
+        since.store(now_ns(), Ordering::Relaxed);
+        let result = blaming(self.feed.id, || {
+            let decoder = match &mut self.decoder {
+                Some(decoder) => decoder,
+                none => none.insert(Decoder::new(self.codec)?),
+            };
+            decoder.decode(&frame.data, frame.timestamp)
+        });
+        since.store(0, Ordering::Relaxed);
+        result
+    }
+
+    fn handle_picture(&mut self, picture: Picture, frame: &Frame) {
+        self.want_keyframe.times = 0;
+        let ready_ns = now_ns();
+        let captured_ns = self.timing.captured_ns(MediaKind::Video, picture.timestamp as u32);
+        let (shown_ns, due_ns) = match captured_ns {
+            Some(captured) => self.timing.handle_picture(captured, ready_ns),
+            None => (ready_ns, ready_ns),
+        };
+        let degrees = frame.orientation.rotation.degrees();
+        let rotation = Rotation::from_degrees(degrees).unwrap_or_default();
+        let showing = Showing { timestamp_ns: shown_ns, arrival_ns: frame.last_arrival_ns, rotation };
+        self.held.push_back(Held { picture, captured_ns, due_ns: due_ns.min(ready_ns + MAX_HOLD_NS), showing });
+        self.hand_over_due();
+        if self.held.len() > MAX_HELD {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over_due(&mut self) {
+        while self.held.front().is_some_and(|held| held.due_ns <= now_ns()) {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let Some(Held { picture, captured_ns, showing, .. }) = self.held.pop_front() else { return };
+        let (slots, feed) = (&self.around.slots, &self.feed);
+        picture.lend(&showing, |frame| slots.write_video(feed.peer, frame, &feed.active));
+        let now = now_ns();
+        let counters = &self.feed.counters;
+        counters.delivered.fetch_add(1, Ordering::Relaxed);
+        let (width, height) = picture.size();
+        counters.width.store(width, Ordering::Relaxed);
+        counters.height.store(height, Ordering::Relaxed);
+        counters.buffer_us.store(now.saturating_sub(showing.arrival_ns) / 1000, Ordering::Relaxed);
+        self.shown_ns = Some(now);
+        if let Some(captured) = captured_ns {
+            self.timing.note_shown(captured, now);
+        }
+        self.preview(&picture, showing.rotation, now);
+    }
+
+    fn preview(&mut self, picture: &Picture, rotation: Rotation, now: u64) {
+        if !self.around.previews.load(Ordering::Acquire) || now < self.preview_due_ns {
+            return;
+        }
+        // The next one is due a period after this one was, not after it came, or 30 fps would give 7.5 for 8.
+        self.preview_due_ns = (self.preview_due_ns + PREVIEW_PERIOD_NS).max(now);
+        match blaming(self.feed.id, || self.previewer.jpeg(picture, rotation)) {
+            Ok(jpeg) => {
+                self.around.link.preview(self.feed.peer, &jpeg);
+            }
+            Err(error) => tracing::debug!(feed = self.feed.id, %error, "no preview"),
+        }
+    }
+
+    /// A slot without pictures shows what the streamer chose for that.
+    fn rest_if_silent(&mut self) {
+        if self.shown_ns.is_some_and(|at| now_ns().saturating_sub(at) > SILENT_NS) {
+            self.shown_ns = None;
+            self.around.slots.rest(self.feed.peer, MediaKind::Video);
+        }
+    }
+
+    fn ask_for_keyframe(&mut self) {
+        let now = now_ns();
+        let active = self.feed.active.load(Ordering::Acquire);
+        if !self.wanted || !active || !self.assembler.needs_keyframe() || !self.want_keyframe.is_due(now) {
+            return;
+        }
+        if self.around.link.tell(&FromWorker::KeyFrameNeeded { feed: self.feed.id }) {
+            self.want_keyframe.asked_ns = Some(now);
+            self.want_keyframe.times += 1;
+        }
+    }
+}
+
+impl KeyFrameWish {
+    /// Not for a sender that has stopped sending, and less often when it does not help.
+    fn is_due(&self, now: u64) -> bool {
+        let flowing = now.saturating_sub(self.last_packet_ns) < SILENT_NS;
+        let pause = if self.times < PATIENT_WISHES { KEYFRAME_PAUSE_NS } else { KEYFRAME_LONG_PAUSE_NS };
+        flowing && self.asked_ns.is_none_or(|asked| now.saturating_sub(asked) >= pause)
+    }
+}
+
+const IDLE: Duration = Duration::from_millis(250);
+/// A quarter of a second of 30 fps.
+const MAX_HELD: usize = 8;
+const MAX_HOLD_NS: u64 = 500_000_000;
+const TOO_FAR_BEHIND_NS: u64 = 700_000_000;
+const PREVIEW_PERIOD_NS: u64 = 125_000_000;
+/// Longer than the pauses of a screen that hardly changes, shorter than anybody's patience.
+const SILENT_NS: u64 = 2_000_000_000;
+const KEYFRAME_PAUSE_NS: u64 = 300_000_000;
+const KEYFRAME_LONG_PAUSE_NS: u64 = 1_000_000_000;
+const PATIENT_WISHES: u32 = 10;

@@ -1,0 +1,6 @@
+//! What the tests of the worker share: a camera, a microphone, the engine's end, and a viewer.
+#![allow(dead_code)]
+
+pub mod camera;
+pub mod engine;
+pub mod microphone;

@@ -1,0 +1,232 @@
+//! Pictures from encoder to viewer, through the worker as the engine runs it.
+
+mod common;
+
+use common::camera::{BLUE, Camera, RED};
+use common::engine::{Engine, Viewer, peer};
+use frame_ipc::Rotation;
+use rtp::codec::VideoCodec;
+use std::time::Duration;
+use wire::link::{Codec, FromWorker, ToWorker};
+
+const CODECS: [(VideoCodec, Codec); 3] =
+    [(VideoCodec::Vp8, Codec::Vp8), (VideoCodec::Vp9, Codec::Vp9), (VideoCodec::H264, Codec::H264)];
+
+/// A stage with one guest in slot 1, and the camera rolling.
+fn stage(codec: (VideoCodec, Codec), width: u32, height: u32) -> (Engine, Viewer, Camera) {
+    let engine = Engine::start();
+    engine.add_video(1, codec.1);
+    engine.bind(1, Some(("Ada", peer())));
+    let viewer = Viewer::of(&engine.socket, 1);
+    (engine, viewer, Camera::new(codec.0, width, height))
+}
+
+#[test]
+fn every_picture_of_a_clean_stream_is_seen_once_and_in_its_colours() {
+    for codec in CODECS {
+        let (mut engine, mut viewer, mut camera) = stage(codec, 640, 360);
+        for i in 0..20 {
+            for packet in camera.shoot(33, i == 0).1 {
+                engine.send(1, &packet);
+            }
+            viewer.watch(Duration::from_millis(33));
+        }
+        viewer.until("twenty pictures", |viewer| viewer.pictures.len() >= 20);
+        assert_eq!(viewer.numbers(), (1..=20).collect::<Vec<_>>(), "{codec:?}");
+        for seen in &viewer.pictures {
+            assert_eq!((seen.info.width, seen.info.height), (640, 360));
+            assert!(seen.chroma.0.abs_diff(BLUE) < 6 && seen.chroma.1.abs_diff(RED) < 6, "{:?}", seen.chroma);
+            assert!(seen.info.arrival_ns <= seen.info.written_ns);
+        }
+        assert!(viewer.state().video_live && viewer.state().occupant.as_deref() == Some("Ada"));
+        let report = engine.wait_for(|event| {
+            matches!(event, FromWorker::Report { feeds, .. } if feeds.iter().any(|feed| feed.width == 640))
+        });
+        let FromWorker::Report { readers, .. } = report else { unreachable!() };
+        assert_eq!(readers, 1);
+    }
+}
+
+#[test]
+fn a_picture_whose_reference_is_lost_is_never_seen_and_a_keyframe_is_asked_for() {
+    for codec in CODECS {
+        let (mut engine, mut viewer, mut camera) = stage(codec, 320, 180);
+        for i in 0..12 {
+            let (_, packets) = camera.shoot(33, i == 0);
+            // Of the fifth picture, one packet is lost for good.
+            let lost = if i == 4 { packets.len() - 1 } else { usize::MAX };
+            for (j, packet) in packets.iter().enumerate() {
+                if j != lost {
+                    engine.send(1, packet);
+                }
+            }
+        }
+        let asked = engine.keyframes_asked();
+        viewer.watch(Duration::from_millis(700));
+        assert_eq!(viewer.numbers(), [1, 2, 3, 4], "{codec:?}");
+        assert!(engine.keyframes_asked() > asked, "{codec:?}");
+        for i in 0..3 {
+            for packet in camera.shoot(33, i == 0).1 {
+                engine.send(1, &packet);
+            }
+        }
+        viewer.until("the picture heals", |viewer| viewer.pictures.len() >= 7);
+        assert_eq!(viewer.numbers(), [1, 2, 3, 4, 13, 14, 15], "{codec:?}");
+    }
+}
+
+#[test]
+fn packets_out_of_order_and_twice_make_the_same_pictures() {
+    let (engine, mut viewer, mut camera) = stage(CODECS[0], 640, 360);
+    for packet in camera.shoot(33, true).1 {
+        engine.send(1, &packet);
+    }
+    viewer.until("the first picture", |viewer| viewer.pictures.len() == 1);
+    let mut packets: Vec<Vec<u8>> = (0..6).flat_map(|_| camera.shoot(33, false).1).collect();
+    for pair in packets.chunks_mut(2) {
+        pair.reverse();
+    }
+    for packet in &packets {
+        engine.send(1, packet);
+        engine.send(1, packet);
+    }
+    viewer.until("all pictures", |viewer| viewer.pictures.len() >= 7);
+    assert_eq!(viewer.numbers(), (1..=7).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stream_changes_its_size_without_a_gap() {
+    for codec in CODECS {
+        let (engine, mut viewer, mut camera) = stage(codec, 640, 360);
+        let sizes = [(640, 360), (320, 180), (1920, 1088), (2048, 1152)];
+        for (count, (width, height)) in sizes.into_iter().enumerate() {
+            camera.resize(width, height);
+            for i in 0..2 {
+                for packet in camera.shoot(33, i == 0).1 {
+                    engine.send(1, &packet);
+                }
+                viewer.until("the next picture", |viewer| viewer.pictures.len() > 2 * count + i);
+            }
+        }
+        let seen: Vec<_> = viewer.pictures.iter().map(|seen| (seen.info.width, seen.info.height)).collect();
+        assert_eq!(seen, sizes.iter().flat_map(|size| [*size; 2]).collect::<Vec<_>>(), "{codec:?}");
+        assert_eq!(viewer.numbers(), (1..=8).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_picture_that_is_too_large_is_refused_in_words_and_the_next_one_is_seen() {
+    let (mut engine, mut viewer, mut camera) = stage(CODECS[0], 4608, 2592);
+    for packet in camera.shoot(33, true).1 {
+        engine.send(1, &packet);
+    }
+    let failed = engine.wait_for(|event| matches!(event, FromWorker::FeedFailed { .. }));
+    let FromWorker::FeedFailed { feed: 1, reason } = failed else { panic!("{failed:?}") };
+    assert!(reason.contains("4608×2592"), "{reason}");
+    camera.resize(320, 180);
+    for packet in camera.shoot(33, true).1 {
+        engine.send(1, &packet);
+    }
+    viewer.until("the small picture", |viewer| viewer.pictures.len() == 1);
+}
+
+#[test]
+fn the_way_a_phone_is_held_is_passed_on() {
+    let (engine, mut viewer, mut camera) = stage(CODECS[0], 320, 180);
+    for (orientation, rotation) in [(0, Rotation::None), (1, Rotation::Quarter), (3, Rotation::ThreeQuarters)] {
+        camera.orientation = Some(orientation);
+        for packet in camera.shoot(33, true).1 {
+            engine.send(1, &packet);
+        }
+        viewer.until("a picture", |viewer| {
+            viewer.pictures.last().is_some_and(|seen| seen.info.rotation == rotation)
+        });
+    }
+}
+
+#[test]
+fn nobody_looks_nothing_is_decoded_and_a_bound_slot_begins_with_a_keyframe() {
+    let mut engine = Engine::start();
+    engine.add_video(1, Codec::Vp8);
+    let mut camera = Camera::new(VideoCodec::Vp8, 320, 180);
+    for i in 0..5 {
+        for packet in camera.shoot(33, i == 0).1 {
+            engine.send(1, &packet);
+        }
+    }
+    engine.wait_for(|event| matches!(event, FromWorker::Report { feeds, .. } if feeds[0].delivered == 0));
+    assert_eq!(engine.keyframes_asked(), 0);
+
+    let mut viewer = Viewer::of(&engine.socket, 1);
+    assert_eq!(viewer.state().occupant, None);
+    engine.bind(1, Some(("Ada", peer())));
+    engine.wait_for(|event| *event == FromWorker::KeyFrameNeeded { feed: 1 });
+    // One built on what was never decoded, then the keyframe.
+    for keyframe in [false, true] {
+        for packet in camera.shoot(33, keyframe).1 {
+            engine.send(1, &packet);
+        }
+    }
+    viewer.until("a picture", |viewer| !viewer.pictures.is_empty());
+    assert_eq!(viewer.numbers(), [7]);
+}
+
+#[test]
+fn a_paused_or_removed_track_is_told_to_the_slot_and_the_next_occupant_begins_anew() {
+    let (engine, mut viewer, mut camera) = stage(CODECS[0], 320, 180);
+    let mut shoot = |engine: &Engine| camera.shoot(33, true).1.iter().for_each(|packet| engine.send(1, packet));
+    shoot(&engine);
+    viewer.until("live", |viewer| viewer.state().video_live);
+    let epoch = viewer.state().epoch;
+    engine.tell(&ToWorker::PauseFeed { feed: 1, paused: true });
+    viewer.until("away", |viewer| !viewer.state().video_live);
+    // A picture that was still on its way is not shown.
+    shoot(&engine);
+    viewer.watch(Duration::from_millis(100));
+    assert!(!viewer.state().video_live && viewer.pictures.len() == 1);
+    engine.tell(&ToWorker::PauseFeed { feed: 1, paused: false });
+    shoot(&engine);
+    viewer.until("back", |viewer| viewer.state().video_live);
+    engine.tell(&ToWorker::RemoveFeed { feed: 1 });
+    viewer.until("gone", |viewer| !viewer.state().video_live);
+    assert_eq!(viewer.state().epoch, epoch);
+    engine.bind(1, None);
+    viewer.until("empty", |viewer| viewer.state().occupant.is_none());
+    assert_ne!(viewer.state().epoch, epoch);
+}
+
+#[test]
+fn a_camera_that_falls_silent_leaves_the_slot_at_rest_until_it_is_back() {
+    let (engine, mut viewer, mut camera) = stage(CODECS[0], 320, 180);
+    let mut shoot = |keyframe| camera.shoot(33, keyframe).1.iter().for_each(|packet| engine.send(1, packet));
+    shoot(true);
+    viewer.until("live", |viewer| viewer.state().video_live);
+    viewer.until("at rest", |viewer| !viewer.state().video_live);
+    shoot(false);
+    viewer.until("back", |viewer| viewer.state().video_live);
+    assert_eq!(viewer.numbers(), [1, 2]);
+}
+
+#[test]
+fn previews_are_small_upright_and_few() {
+    let mut engine = Engine::start();
+    engine.add_video(1, Codec::Vp8);
+    engine.tell(&ToWorker::Previews { on: true });
+    let mut camera = Camera::new(VideoCodec::Vp8, 640, 360);
+    camera.orientation = Some(1);
+    for i in 0..30 {
+        for packet in camera.shoot(33, i == 0).1 {
+            engine.send(1, &packet);
+        }
+        engine.hear(Duration::from_millis(33));
+    }
+    let count = engine.previews.len();
+    assert!((4..=10).contains(&count), "{count} previews in a second");
+    let (from, jpeg) = &engine.previews[0];
+    assert_eq!(*from, peer());
+    assert_eq!(jpeg[..2], [0xff, 0xd8]);
+    assert!(jpeg.len() < 40_000);
+    // SOF0: height and width.
+    let at = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    assert_eq!(jpeg[at + 5..at + 9], [1, 64, 0, 180]);
+}
