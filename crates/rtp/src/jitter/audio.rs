@@ -459,6 +459,8 @@ struct Delays {
     /// Arrival and transit: arrival by our clock minus timestamp by the sender's.
     recent: VecDeque<(u64, i64)>,
     scratch: Vec<i64>,
+    /// Packets noted since the last count.
+    uncounted: u32,
     fastest_ns: i64,
     /// By how much the fastest transit has just become slower.
     rise_ns: u64,
@@ -471,6 +473,8 @@ impl Delays {
     const WINDOW_NS: u64 = 15_000 * MS;
     const MAX: usize = 750;
     const LATE_PERCENT: usize = 97;
+    /// Counting over costs some microseconds; lateness does not change faster than this.
+    const COUNT_EVERY: u32 = 5;
 
     fn jumped(&self, transit_ns: i64) -> bool {
         self.recent.back().is_some_and(|(_, last)| last.abs_diff(transit_ns) > JUMP_NS)
@@ -483,13 +487,29 @@ impl Delays {
         }
         let first = self.recent.is_empty();
         self.recent.push_back((now_ns, transit_ns));
+        self.rise_ns = 0;
+        if first {
+            self.fastest_ns = transit_ns;
+        } else if transit_ns < self.fastest_ns {
+            // All others have thereby become later.
+            self.late_ns += transit_ns.abs_diff(self.fastest_ns);
+            self.fastest_ns = transit_ns;
+        }
+        self.uncounted += 1;
+        if self.uncounted >= Self::COUNT_EVERY {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        self.uncounted = 0;
         self.scratch.clear();
         self.scratch.extend(self.recent.iter().map(|(_, transit_ns)| *transit_ns));
-        let place = (self.scratch.len() - 1) * Self::LATE_PERCENT / 100;
-        let (_, late, _) = self.scratch.select_nth_unstable(place);
+        let Some(last) = self.scratch.len().checked_sub(1) else { return };
+        let (faster, late, _) = self.scratch.select_nth_unstable(last * Self::LATE_PERCENT / 100);
         let late = *late;
-        let fastest = self.recent.iter().map(|(_, transit_ns)| *transit_ns).min().unwrap_or(transit_ns);
-        self.rise_ns = if first { 0 } else { fastest.saturating_sub(self.fastest_ns).max(0) as u64 };
+        let fastest = faster.iter().copied().min().unwrap_or(late);
+        self.rise_ns = if fastest > self.fastest_ns { fastest.abs_diff(self.fastest_ns) } else { 0 };
         self.fastest_ns = fastest;
         self.late_ns = late.abs_diff(fastest);
     }
