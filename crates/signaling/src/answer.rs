@@ -1,9 +1,13 @@
-//! HTTP answers: every refusal is `{ error, code }` with the status this table gives its code.
+//! HTTP bodies: read whole within limits, answered as JSON; every refusal is `{ error, code }`.
 
+use crate::parse::invalid;
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
+use std::time::Duration;
 use wire::{Code, Failure};
 
 /// A refusal as an HTTP response.
@@ -28,12 +32,34 @@ impl IntoResponse for Refused {
     }
 }
 
+/// The bounds of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub most: usize,
+    pub time: Duration,
+}
+
+impl Reading {
+    pub(crate) async fn read(self, body: Body) -> Result<Bytes, Failure> {
+        match tokio::time::timeout(self.time, Limited::new(body, self.most).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
+                Code::TooLarge,
+                format!("A request's body has at most {} kB.", self.most / 1024),
+            )),
+            Ok(Err(_)) => Err(invalid("The request's body ended early.")),
+            Err(_) => Err(invalid("The request's body took too long.")),
+        }
+    }
+}
+
 pub(crate) type Answer = Result<Response, Refused>;
 
 pub(crate) fn json(status: StatusCode, value: impl Serialize) -> Answer {
     Ok((status, Json(value)).into_response())
 }
 
+/// The one place where a code becomes a status.
 fn status(code: Code) -> StatusCode {
     use Code::*;
     match code {

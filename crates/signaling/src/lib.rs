@@ -21,3 +21,7 @@ mod sockets;
 pub use backend::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
 pub use config::{AllowedOrigins, Config, LanConfig, Limits, PageSource};
 pub use server::{LanError, Server, StartError};
+
+/// A directive for the program's log filter: below this level the WebSocket library writes whole frames, tokens
+/// included. Add it after the user's own directives.
+pub const LOG_CEILING: &str = "tungstenite=debug";

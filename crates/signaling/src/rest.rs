@@ -1,6 +1,6 @@
 //! REST: reads the request, calls the engine once, shapes the answer.
 
-use crate::answer::{Answer, Refused, json};
+use crate::answer::{Answer, Reading, Refused, json};
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::parse::{self, bounded_text, invalid};
@@ -11,7 +11,6 @@ use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{delete, get, post, put};
-use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
@@ -222,16 +221,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The body as JSON; no body counts as `{}`.
 async fn read<B: Backend, T: DeserializeOwned>(app: &App<B>, request: Request) -> Result<T, Failure> {
     let (parts, body) = request.into_parts();
-    let reading = Limited::new(body, app.limits.message_bytes).collect();
-    let bytes = match tokio::time::timeout(app.limits.request_time, reading).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let most = app.limits.message_bytes / 1024;
-            return Err(Failure::new(Code::TooLarge, format!("A request's body has at most {most} kB.")));
-        }
-        Ok(Err(_)) => return Err(invalid("The request's body ended early.")),
-        Err(_) => return Err(invalid("The request's body took too long.")),
-    };
+    let reading = Reading { most: app.limits.message_bytes, time: app.limits.request_time };
+    let bytes = reading.read(body).await?;
     if bytes.is_empty() {
         return parse::object("{}");
     }

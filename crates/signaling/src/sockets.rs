@@ -1,15 +1,17 @@
 //! Socket.IO on the root namespace: admits sockets and hands their messages, in order, to a session.
 
+use crate::answer::{Reading, Refused};
 use crate::backend::{Backend, Caller, SessionId};
 use crate::config::Limits;
 use crate::connection::Connection;
 use crate::gate::{Gate, Verdict};
 use crate::session::{Incoming, Outgoing, Session};
 use axum::Router;
-use axum::extract::{Query, Request};
-use axum::http::Uri;
-use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{SocketRef, TryData};
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use uuid::Uuid;
 use wire::{Code, Failure};
 
@@ -34,6 +37,7 @@ pub(crate) fn open<B: Backend>(
     stop: CancellationToken,
 ) -> (Router, SocketIo) {
     let ceiling = limits.message_bytes * TRANSPORT_SLACK;
+    let reading = Reading { most: ceiling, time: limits.request_time };
     let parser = ParserConfig::common()
         .max_incoming_binaries(MAX_ATTACHMENTS)
         .max_incoming_binary_buf_size(limits.message_bytes)
@@ -44,6 +48,8 @@ pub(crate) fn open<B: Backend>(
         .ws_max_message_size(ceiling)
         .ws_max_frame_size(ceiling)
         .max_buffer_size(SEND_BUFFER)
+        .ping_interval(PING_EVERY)
+        .ping_timeout(PONG_WITHIN)
         .connect_timeout(limits.request_time)
         .with_parser(parser)
         .build_svc();
@@ -58,7 +64,8 @@ pub(crate) fn open<B: Backend>(
     let router = Router::new()
         .route_service("/socket.io", service.clone())
         .route_service("/socket.io/", service)
-        .layer(from_fn(mark_handshake));
+        .layer(from_fn(mark_handshake))
+        .layer(from_fn_with_state(reading, whole_body));
     (router, io)
 }
 
@@ -76,6 +83,18 @@ struct Once(Arc<AtomicBool>);
 async fn mark_handshake(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Once(Arc::new(AtomicBool::new(false))));
     next.run(request).await
+}
+
+/// Engine.io would wait for a polled body for ever; here it is whole or refused before that.
+async fn whole_body(State(reading): State<Reading>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match reading.read(body).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(failure) => Refused(failure).into_response(),
+    }
 }
 
 fn admit<B: Backend>(
@@ -211,7 +230,8 @@ impl<B: Backend> Door<B> {
             self.answer_time,
             self.tasks.clone(),
         );
-        self.tasks.spawn(session.run(requests, self.connected.clone()));
+        let span = tracing::debug_span!("socket", session = %self.caller.session.0);
+        self.tasks.spawn(session.run(requests, self.connected.clone()).instrument(span));
     }
 }
 
@@ -236,3 +256,7 @@ const TRANSPORT_SLACK: usize = 4;
 const MAX_ATTACHMENTS: usize = 4;
 /// Packets that wait for a slow client's network; when full, its notices wait in its outbox, which is bounded.
 const SEND_BUFFER: usize = 512;
+/// A guest whose network is gone is noticed, and its page begins to reconnect, within 25 seconds (the default is
+/// 45); a phone that changes cells is silent for less than the second.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PONG_WITHIN: Duration = Duration::from_secs(15);

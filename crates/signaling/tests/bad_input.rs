@@ -261,4 +261,30 @@ async fn who_dribbles_a_header_is_cut_off() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 400");
+    // Or by Socket.IO's long polling.
+    let open = http(server.control_addr(), "GET", "/socket.io/?EIO=4&transport=polling", &[], "").await;
+    let sid = serde_json::from_str::<serde_json::Value>(&open.body[1..]).unwrap()["sid"].to_string();
+    let mut stream = TcpStream::connect(server.control_addr()).await.unwrap();
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", sid.trim_matches('"'));
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n4");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_cut_off_and_costs_a_bounded_buffer() {
+    let studio = Studio::new();
+    let server = start(&studio).await;
+    let mut bystanders = Bystanders::talk_first(&server).await;
+    let mut deaf = Client::connect(server.control_addr()).await;
+    deaf.ask("join-room", r#"{"roomId":"elsewhere"}"#).await;
+    // The engine gives up on a full outbox by dropping it; signaling then gives up on the socket.
+    tokio::time::pause();
+    studio.shout_until_full("elsewhere").await;
+    while studio.log().iter().filter(|line| *line == "disconnected").count() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    tokio::time::resume();
+    bystanders.still_talk().await;
 }

@@ -103,6 +103,27 @@ impl Studio {
         }
     }
 
+    /// Fills the outbox of the peer of that room as the engine would, and drops it when it is full.
+    pub async fn shout_until_full(&self, room: &str) {
+        loop {
+            {
+                let mut state = self.0.lock().unwrap();
+                let loud = Notice::Kicked { reason: "x".repeat(20_000) };
+                let full =
+                    |peer: &Peer| peer.room.as_str() == room && peer.outbox.try_send(loud.clone()).is_err();
+                let gone: Vec<Uuid> =
+                    state.peers.iter().filter(|(_, peer)| full(peer)).map(|(id, _)| *id).collect();
+                for id in &gone {
+                    state.peers.remove(id);
+                }
+                if !gone.is_empty() {
+                    return;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn tell_others(&self, session: Uuid, notice: impl Fn() -> Notice) {
         let state = self.0.lock().unwrap();
         let Some(room) = state.peers.get(&session).map(|peer| peer.room.clone()) else { return };
