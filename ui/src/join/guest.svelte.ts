@@ -6,7 +6,7 @@ import { RoomClient, type Ending, type RoomSnapshot } from '../lib/room-client';
 import type { MediaKind } from '../lib/wire/MediaKind';
 import { NO_DEVICES, listDevices, open, openBoth, type DeviceList } from './devices';
 import { LevelMeter } from './level-meter';
-import { recall, recallStay, remember, rememberStay, type Remembered } from './memory';
+import { recall, recallSeat, recallStay, remember, rememberStay, type Remembered } from './memory';
 import { checkNetwork, type NetworkNote } from './network';
 import { deviceTrouble, type Words } from './words';
 
@@ -44,7 +44,7 @@ export class Guest {
 
   /** True when this tab was in the room before it was loaded anew: then it goes straight back in. */
   get returning(): boolean {
-    return this.choices.name !== '' && recallStay(this.link.roomId) !== null;
+    return this.choices.name !== '' && recallStay(this.link) !== null;
   }
 
   get live(): boolean {
@@ -67,12 +67,13 @@ export class Guest {
     if (this.#client !== null) return;
     this.#save();
     const { roomId, token } = this.link;
-    const resume = recallStay(roomId);
+    const resume = recallStay(this.link) ?? recallSeat(this.link);
     const client = new RoomClient({ open: socketIoChannel(), roomId, token, displayName: this.choices.name.trim(), resume });
     this.#client = client;
     const speaking = setInterval(() => this.#listen(), SPEAKING_MS);
     client.on('change', snapshot => {
       this.room = snapshot;
+      if (snapshot.role === 'viewer') this.#onlyWatch();
       if (snapshot.phase.name !== 'ended') return;
       clearInterval(speaking);
       if (this.ending === null) this.#onEnded(snapshot.phase.ending);
@@ -80,7 +81,7 @@ export class Guest {
     client.on('chat', line => {
       if (!line.own && !this.chatOpen) this.unread += 1;
     });
-    client.on('resume', stay => rememberStay(roomId, stay));
+    client.on('resume', resume => rememberStay(this.link, resume, client.snapshot.phase.name !== 'ended'));
     client.on('trouble', (kind, error) => this.#say(`Your browser and the studio could not agree on ${kind === 'audio' ? 'sound' : 'video'}: ${error.message}`));
     this.#publish('audio');
     this.#publish('video');
@@ -243,6 +244,16 @@ export class Guest {
   #listen(): void {
     const heard = [...(this.#client?.soundLevels() ?? [])].filter(([, level]) => level > SPEAKING_LEVEL).map(([peer]) => peer);
     if (heard.length !== this.speaking.size || heard.some(peer => !this.speaking.has(peer))) this.speaking = new Set(heard);
+  }
+
+  /** A viewer sends nothing: no reason to keep the camera's light on. */
+  #onlyWatch(): void {
+    for (const kind of ['video', 'audio'] as const) {
+      if (this[kind].is === 'off') continue;
+      this.#release(kind);
+      this[kind] = { is: 'off' };
+      this.#publish(kind);
+    }
   }
 
   #onEnded(ending: Ending): void {

@@ -1,7 +1,7 @@
 // What the page remembers: name and devices for next time, the stay for a reload.
 
+import type { InviteLink } from '../lib/link';
 import type { Resume } from '../lib/room-client';
-import type { RoomId } from '../lib/wire/RoomId';
 
 export interface Remembered {
   name: string;
@@ -20,15 +20,24 @@ export function remember(choices: Remembered): void {
   write(localStorageOrNull(), CHOICES, choices);
 }
 
-/** The stay that the last life of this tab had in the room. */
-export function recallStay(room: RoomId): Resume | null {
-  const stored = read(sessionStorageOrNull(), STAY + room);
-  if (typeof stored?.token !== 'string' || !Array.isArray(stored.producers)) return null;
+/** The stay that the last life of this tab had: by the same link, and not ended. */
+export function recallStay({ roomId, token }: InviteLink): Resume | null {
+  const stored = read(sessionStorageOrNull(), STAY + roomId);
+  if (stored?.invite !== token || typeof stored.token !== 'string' || !Array.isArray(stored.producers)) return null;
   return { token: stored.token, producers: stored.producers.filter(id => typeof id === 'string').slice(0, 16) };
 }
 
-export function rememberStay(room: RoomId, stay: Resume | null): void {
-  write(sessionStorageOrNull(), STAY + room, stay);
+/** The seat that this browser has by the link, from whichever tab: a link for one use opens the door again. */
+export function recallSeat({ roomId, token }: InviteLink): Resume | null {
+  const stored = read(localStorageOrNull(), SEAT);
+  const good = stored?.room === roomId && stored.invite === token && typeof stored.seat === 'string';
+  return good ? { token: stored.seat as string, producers: [] } : null;
+}
+
+/** `stays`: a reload of this tab goes straight back in. */
+export function rememberStay({ roomId, token }: InviteLink, resume: Resume | null, stays: boolean): void {
+  write(sessionStorageOrNull(), STAY + roomId, resume !== null && stays ? { ...resume, invite: token } : null);
+  write(localStorageOrNull(), SEAT, resume === null ? null : { room: roomId, invite: token, seat: resume.token });
 }
 
 /** Private windows and blocked cookies throw here; the page works without memory. */
@@ -68,3 +77,5 @@ function write(storage: Storage | null, key: string, value: object | null): void
 
 const CHOICES = 'greenroom.choices';
 const STAY = 'greenroom.stay.';
+/** Only the latest: a guest page is no diary. */
+const SEAT = 'greenroom.seat';

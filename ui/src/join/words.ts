@@ -94,7 +94,7 @@ export function endingWords(ending: Ending, title: string): Words {
     case 'leaving':
       return { code: 'left', title: 'You have left', advice: `Thank you for being part of ${show}. Your camera and microphone are off.`, action: 'rejoin' };
     case 'removal':
-      return { code: 'kicked', title: 'The host removed you', advice: 'Your camera and microphone are off. If this was a mistake, ask the host for a new link.' };
+      return { code: 'kicked', title: 'You are not in the room any more', advice: `${ending.reason} Your camera and microphone are off here.` };
     case 'room-closing':
       return { code: 'room-closed', title: 'The show is over', advice: `The host closed ${show}. Your camera and microphone are off; you can close this page.` };
     case 'refusal':
@@ -124,6 +124,8 @@ function refusalWords(code: Code, message: string): Words {
       return { code, title: 'The show is over', advice: 'The host closed the room. If you expected a show now, ask the host for a new link.' };
     case 'invalid-request':
       return { code, title: 'The studio did not accept that', advice: `${message} Change it and try again.`, action: 'rejoin' };
+    case 'forbidden':
+      return { code, title: 'You cannot enter this room', advice: message };
     case 'already-joined':
       return { code, title: 'You are already in this room', advice: 'Close the other tab or window with this link, then try again.', action: 'rejoin' };
     case 'unsupported-codec':

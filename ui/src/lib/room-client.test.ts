@@ -194,9 +194,12 @@ describe('a stay', () => {
 
   it('ends by removal, and never comes back by itself', async () => {
     const { script, client, ended, soon } = setting();
+    const kept: (Resume | null)[] = [];
+    client.on('resume', resume => kept.push(resume));
     await soon();
     script.tell({ event: 'kicked', data: { reason: 'removed by the host' } });
     script.cut();
+    expect(kept.at(-1)).toBeNull();
     await expect(ended).resolves.toEqual({ by: 'removal', reason: 'removed by the host' });
     await soon(60_000);
     expect(script.openings).toBe(1);
@@ -317,13 +320,13 @@ describe('a page that was loaded anew', () => {
     expect(script.client.snapshot.phase.name).toBe('live');
   });
 
-  it('keeps what the next life needs, and drops it at the end', async () => {
+  it('keeps what the next life needs, and after leaving what brings the guest back', async () => {
     const { client, soon } = setting();
     const kept: (Resume | null)[] = [];
     client.on('resume', resume => kept.push(resume));
     await soon();
     expect(kept.at(-1)).toEqual({ token: 'resume-1', producers: [expect.stringMatching(/^own-/), expect.stringMatching(/^own-/)] });
     client.leave();
-    expect(kept.at(-1)).toBeNull();
+    expect(kept.at(-1)).toEqual({ token: 'resume-1', producers: [] });
   });
 });

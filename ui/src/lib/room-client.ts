@@ -15,6 +15,7 @@ import type { PeerInfo } from './wire/PeerInfo';
 import type { ProducerId } from './wire/ProducerId';
 import type { ProducerInfo } from './wire/ProducerInfo';
 import type { Quality } from './wire/Quality';
+import type { Role } from './wire/Role';
 import type { RoomId } from './wire/RoomId';
 import type { SlotId } from './wire/SlotId';
 import type { Tally } from './wire/Tally';
@@ -61,6 +62,8 @@ export interface RoomSnapshot {
   title: string;
   peerId: PeerId | null;
   displayName: DisplayName;
+  /** Null before the first answer. */
+  role: Role | null;
   slot: SlotId | null;
   /** Null until the studio said. */
   tally: Tally | null;
@@ -143,6 +146,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       title: this.#joined?.title ?? '',
       peerId: this.#joined?.peerId ?? null,
       displayName: this.#joined?.displayName ?? this.#options.displayName,
+      role: this.#joined?.role ?? null,
       slot: this.#slot,
       tally: this.#tally,
       handRaised: this.#handRaised,
@@ -467,12 +471,18 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   #end(ending: Ending): void {
     if (this.#over()) return;
-    this.#keep(null);
     this.#closePlane();
     this.#enter({ name: 'ended', ending });
+    this.#keepAfter(ending);
     this.#wait.cut();
     this.#mediaWait.cut();
     if (ending.by !== 'leaving') this.#channel?.close();
+  }
+
+  /** Who left by choice, or found the room full, comes back by the same seat; the others never do. */
+  #keepAfter(ending: Ending): void {
+    const returns = ending.by === 'leaving' || (ending.by === 'refusal' && ['room-full', 'invalid-request', 'already-joined'].includes(ending.code));
+    this.#keep(returns && this.#resume !== null ? { token: this.#resume.token, producers: [] } : null);
   }
 
   #closePlane(): void {
