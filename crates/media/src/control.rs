@@ -66,13 +66,15 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
     if let Err(error) = reader {
         return Exit::Link(error);
     }
-    let surroundings = Surroundings { link, slots: Arc::new(slots), previews: Arc::new(AtomicBool::new(false)) };
+    let surroundings =
+        Surroundings { link, slots: Arc::new(slots), previews: Arc::new(AtomicBool::new(false)) };
     let audio = match AudioThread::start(surroundings.clone()) {
         Ok(audio) => audio,
         Err(error) => return Exit::Link(error),
     };
     surroundings.link.tell(&FromWorker::Ready);
-    Control { host, routes, audio, around: surroundings, guests: HashMap::new(), feeds: HashMap::new() }.follow(inbox)
+    Control { host, routes, audio, around: surroundings, guests: HashMap::new(), feeds: HashMap::new() }
+        .follow(inbox)
 }
 
 /// Hands each record to its feed until the pipe ends.
@@ -84,7 +86,9 @@ fn read_records(media: OwnedFd, routes: &Routes) {
                 let arrival_ns = record.arrival_ns;
                 let input = match record.content {
                     Content::Rtp(packet) => Input::Packet { arrival_ns, bytes: packet.to_vec() },
-                    Content::SenderReport { ntp, rtp_timestamp } => Input::SenderReport { ntp, rtp_timestamp },
+                    Content::SenderReport { ntp, rtp_timestamp } => {
+                        Input::SenderReport { ntp, rtp_timestamp }
+                    }
                     Content::Unknown => continue,
                 };
                 // Records of a feed that was just removed may still be in the pipe.
@@ -141,7 +145,16 @@ impl Control {
     fn obey(&mut self, order: ToWorker) {
         match order {
             ToWorker::Start { .. } => tracing::warn!("told to start twice"),
-            ToWorker::AddFeed { feed, peer, kind, codec, payload_type, orientation_id, clock_rate: _, channels: _ } => {
+            ToWorker::AddFeed {
+                feed,
+                peer,
+                kind,
+                codec,
+                payload_type,
+                orientation_id,
+                clock_rate: _,
+                channels: _,
+            } => {
                 self.add_feed(Feed {
                     id: feed,
                     peer,

@@ -21,7 +21,9 @@ pub fn blame(feed: FeedId) {
     let link = LINK.load(Ordering::Relaxed);
     // SAFETY: the pointer and length are those of `message`; a bad descriptor is refused by the kernel. `send` is
     // async-signal-safe (signal-safety(7)).
-    unsafe { libc::send(link, message.as_ptr().cast(), message.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    unsafe {
+        libc::send(link, message.as_ptr().cast(), message.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
 }
 
 /// Installs the handler for the signals C code dies of. `link` stays open as long as the process lives.

@@ -8,7 +8,9 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GREENROOM_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let (Some(link), Some(media)) = (greenroom_media::inherited(LINK_ENV), greenroom_media::inherited(MEDIA_ENV)) else {
+    let (Some(link), Some(media)) =
+        (greenroom_media::inherited(LINK_ENV), greenroom_media::inherited(MEDIA_ENV))
+    else {
         eprintln!("greenroom-media is a part of Greenroom and is started by it.");
         return ExitCode::from(2);
     };

@@ -44,7 +44,10 @@ impl<R: Read> Records<R> {
             if let Some(length) = self.buffer[self.start..self.end].first_chunk::<2>() {
                 let length = usize::from(u16::from_le_bytes(*length));
                 if !(RECORD_HEADER..=MAX_RECORD).contains(&length) {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a media record of impossible length"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "a media record of impossible length",
+                    ));
                 }
                 if length <= available {
                     let record = self.start..self.start + length;
@@ -71,13 +74,15 @@ fn parse(bytes: &[u8]) -> Record<'_> {
     let (header, rest) = bytes.split_at(RECORD_HEADER);
     let content = match header[2] {
         RECORD_RTP => Content::Rtp(rest),
-        RECORD_SENDER_REPORT => match (rest.first_chunk::<8>(), rest.get(8..).and_then(|rest| rest.first_chunk::<4>())) {
-            (Some(ntp), Some(rtp_timestamp)) => Content::SenderReport {
-                ntp: u64::from_le_bytes(*ntp),
-                rtp_timestamp: u32::from_le_bytes(*rtp_timestamp),
-            },
-            _ => Content::Unknown,
-        },
+        RECORD_SENDER_REPORT => {
+            match (rest.first_chunk::<8>(), rest.get(8..).and_then(|rest| rest.first_chunk::<4>())) {
+                (Some(ntp), Some(rtp_timestamp)) => Content::SenderReport {
+                    ntp: u64::from_le_bytes(*ntp),
+                    rtp_timestamp: u32::from_le_bytes(*rtp_timestamp),
+                },
+                _ => Content::Unknown,
+            }
+        }
         _ => Content::Unknown,
     };
     Record {
@@ -112,7 +117,8 @@ mod tests {
         let mut bytes = Vec::new();
         for i in 0..200_u32 {
             let packet = vec![i as u8; (i as usize * 37) % (MAX_RECORD - RECORD_HEADER + 1)];
-            let length = outputs::record::encode_rtp_record(&mut buffer, i, u64::from(i) << 33, &packet).unwrap();
+            let length =
+                outputs::record::encode_rtp_record(&mut buffer, i, u64::from(i) << 33, &packet).unwrap();
             bytes.extend_from_slice(&buffer[..length]);
             let length = outputs::record::encode_sender_report_record(&mut buffer, i, 5, 1 << 63 | 1, 77);
             bytes.extend_from_slice(&buffer[..length]);

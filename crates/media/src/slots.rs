@@ -31,7 +31,9 @@ impl Slots {
     pub fn new(host: &Host, count: u8) -> Self {
         let writers = SlotId::all(count).map_while(|slot| host.slot(slot.number()));
         let slots: Vec<_> = writers
-            .map(|writer| Mutex::new(Slot { writer, occupant: None, video_live: false, audio_live: false, epoch: 0 }))
+            .map(|writer| {
+                Mutex::new(Slot { writer, occupant: None, video_live: false, audio_live: false, epoch: 0 })
+            })
             .collect();
         Self { occupants: RwLock::new(vec![None; slots.len()]), slots }
     }
@@ -90,7 +92,8 @@ impl Slots {
 
     fn each_of(&self, peer: PeerId, mut act: impl FnMut(&mut Slot)) {
         for index in 0..self.slots.len() {
-            let here = self.occupants.read().unwrap_or_else(PoisonError::into_inner).get(index) == Some(&Some(peer));
+            let here =
+                self.occupants.read().unwrap_or_else(PoisonError::into_inner).get(index) == Some(&Some(peer));
             let Some(slot) = self.slots.get(index).filter(|_| here) else { continue };
             let mut slot = locked(slot);
             // Somebody else may have been let in meanwhile.

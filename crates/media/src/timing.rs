@@ -114,7 +114,10 @@ impl GuestTiming {
         let mut inner = locked(&self.0);
         inner.delay.note_picture(captured_ns, ready_ns);
         let delay_ns = inner.delay.adapt(ready_ns);
-        let shown_ns = captured_ns.saturating_add_signed(delay_ns);
+        // What is hopelessly late by a sender's odd clock is still the latest picture there is.
+        let latest = ready_ns.saturating_add(MAX_NS as u64);
+        let shown_ns =
+            captured_ns.saturating_add_signed(delay_ns).clamp(ready_ns.saturating_sub(STALE_NS), latest);
         (shown_ns, shown_ns.saturating_sub(LEEWAY_NS as u64).max(ready_ns))
     }
 
@@ -252,6 +255,7 @@ const FIRST_NS: i64 = 60_000_000;
 const MIN_NS: i64 = 10_000_000;
 /// More than this is no conversation any more, and more than OBS's plugin waits for.
 const MAX_NS: i64 = 450_000_000;
+const STALE_NS: u64 = 250_000_000;
 const ADAPT_EVERY_NS: u64 = 200_000_000;
 /// Two milliseconds a second: nobody hears a tempo change of 0.2 %.
 const DOWN_PER_MILLE: i64 = 2;

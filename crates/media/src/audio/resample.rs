@@ -14,8 +14,15 @@ impl Stretcher {
     /// # Panics
     /// Never: the arguments given here are within rubato's bounds.
     pub fn new() -> Self {
-        let resampler = Async::new_poly(1.0, 1.0 + MAX_ADJUSTMENT, PolynomialDegree::Septic, CHUNK, 2, FixedAsync::Output)
-            .expect("constant arguments within bounds");
+        let resampler = Async::new_poly(
+            1.0,
+            1.0 + MAX_ADJUSTMENT,
+            PolynomialDegree::Septic,
+            CHUNK,
+            2,
+            FixedAsync::Output,
+        )
+        .expect("constant arguments within bounds");
         Self { resampler, waiting: [Vec::new(), Vec::new()] }
     }
 

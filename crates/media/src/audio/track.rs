@@ -126,7 +126,8 @@ impl Track {
             waiting = !self.fill(play_ns);
         }
         // Behind: faster. The error is gone in about two seconds, at most 5 ms in each.
-        let speed = 1.0 + error_ns.map_or(0.0, |error| error as f64 / CORRECTION_TIME_NS).clamp(-MAX_BEND, MAX_BEND);
+        let speed =
+            1.0 + error_ns.map_or(0.0, |error| error as f64 / CORRECTION_TIME_NS).clamp(-MAX_BEND, MAX_BEND);
         self.stretcher.pull(speed, &mut chunk);
         if let (Some(captured), false) = (self.captured_ns(), waiting) {
             self.timing.note_heard(captured, play_ns + super::TICK_NS);
@@ -190,7 +191,13 @@ impl Track {
 }
 
 /// Decodes into `output` and says how many samples per channel are there. What cannot be decoded is silence.
-fn decode(decoder: &mut Option<opus::Decoder>, packet: &[u8], fec: bool, samples: u32, output: &mut [f32]) -> usize {
+fn decode(
+    decoder: &mut Option<opus::Decoder>,
+    packet: &[u8],
+    fec: bool,
+    samples: u32,
+    output: &mut [f32],
+) -> usize {
     let expected = samples.clamp(1, MAX_SAMPLES) as usize;
     if decoder.is_none() {
         *decoder = opus::Decoder::new(SAMPLE_RATE, opus::Channels::Stereo).ok();

@@ -1,11 +1,11 @@
 //! Pictures out of encoded frames: FFmpeg's decoders, always giving I420.
 
 use crate::av;
-use ffmpeg_the_third as ffmpeg;
 use ffmpeg::codec::{self, decoder, threading};
 use ffmpeg::format::Pixel;
 use ffmpeg::software::scaling;
 use ffmpeg::{Dictionary, color, frame};
+use ffmpeg_the_third as ffmpeg;
 use frame_ipc::{MAX_PIXELS, Matrix, PixelFormat, Plane, Rotation, VideoFrame};
 use rtp::codec::VideoCodec;
 
@@ -49,9 +49,8 @@ impl Decoder {
         let mut context = codec::Context::new_with_codec(found);
         context.set_flags(codec::Flags::LOW_DELAY);
         context.set_threading(threading::Config::count(1));
-        let mut opening = context.decoder();
-        // Concealment paints over what is missing; a picture that lacks something is not shown at all.
-        opening.conceal(decoder::Conceal::empty());
+        // Concealment stays on, because FFmpeg finds damage by it; what it painted over is marked and not shown.
+        let opening = context.decoder();
         // Sizes are checked before decoding; this holds the line if a parameter set slips through.
         let mut limits = Dictionary::new();
         limits.set("max_pixels", &MAX_PIXELS.to_string());
@@ -107,8 +106,15 @@ impl Decoder {
         };
         if !self.converter.as_ref().is_some_and(known) {
             let flags = scaling::Flags::FAST_BILINEAR;
-            self.converter =
-                Some(scaling::Context::get(from.format(), width, height, Pixel::YUV420P, width, height, flags)?);
+            self.converter = Some(scaling::Context::get(
+                from.format(),
+                width,
+                height,
+                Pixel::YUV420P,
+                width,
+                height,
+                flags,
+            )?);
         }
         let mut to = frame::Video::empty();
         self.converter.as_mut().ok_or(DecodeError::Layout)?.run(from, &mut to)?;

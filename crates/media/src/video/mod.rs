@@ -249,7 +249,12 @@ impl Track {
         let degrees = frame.orientation.rotation.degrees();
         let rotation = Rotation::from_degrees(degrees).unwrap_or_default();
         let showing = Showing { timestamp_ns: shown_ns, arrival_ns: frame.last_arrival_ns, rotation };
-        self.held.push_back(Held { picture, captured_ns, due_ns: due_ns.min(ready_ns + MAX_HOLD_NS), showing });
+        self.held.push_back(Held {
+            picture,
+            captured_ns,
+            due_ns: due_ns.min(ready_ns + MAX_HOLD_NS),
+            showing,
+        });
         self.hand_over_due();
         if self.held.len() > MAX_HELD {
             self.hand_over();

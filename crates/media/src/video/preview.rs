@@ -1,11 +1,11 @@
 //! Small JPEG pictures for the dashboard.
 
 use super::decoder::Picture;
-use ffmpeg_the_third as ffmpeg;
 use ffmpeg::codec::{self, encoder};
 use ffmpeg::format::Pixel;
 use ffmpeg::software::scaling;
 use ffmpeg::{Rational, frame};
+use ffmpeg_the_third as ffmpeg;
 use frame_ipc::Rotation;
 
 /// Scales, turns and encodes one stream's pictures; keeps its tools from one picture to the next.
@@ -25,7 +25,11 @@ impl Previewer {
     fn scale(&mut self, picture: &Picture) -> Result<frame::Video, ffmpeg::Error> {
         let from = picture.frame();
         let (width, height) = fit(from.width(), from.height());
-        let input = scaling::context::Definition { format: from.format(), width: from.width(), height: from.height() };
+        let input = scaling::context::Definition {
+            format: from.format(),
+            width: from.width(),
+            height: from.height(),
+        };
         let output = scaling::context::Definition { format: Pixel::YUVJ420P, width, height };
         if !self.scaler.as_ref().is_some_and(|s| *s.input() == input && *s.output() == output) {
             let flags = scaling::Flags::FAST_BILINEAR;

@@ -1,8 +1,8 @@
 //! A camera whose pictures carry their number in black and white bars, encoded and cut into RTP packets.
 
-use ffmpeg_the_third as ffmpeg;
 use ffmpeg::format::Pixel;
 use ffmpeg::{Dictionary, Rational, codec, frame, picture};
+use ffmpeg_the_third as ffmpeg;
 use rtp::codec::VideoCodec;
 use rtp::ext::ExtensionWriter;
 use rtp::packet::FixedHeader;
@@ -76,7 +76,8 @@ impl Camera {
                 .iter()
                 .enumerate()
                 .map(|(i, piece)| {
-                    let first = 0x80 | u8::from(!keyframe) << 6 | u8::from(i == 0) << 3 | u8::from(i == last) << 2;
+                    let first =
+                        0x80 | u8::from(!keyframe) << 6 | u8::from(i == 0) << 3 | u8::from(i == last) << 2;
                     [&[first, id[0], id[1]], *piece].concat()
                 })
                 .collect(),
@@ -141,10 +142,13 @@ pub const RED: u8 = 160;
 fn open(codec: VideoCodec, width: u32, height: u32) -> codec::encoder::Video {
     let (name, options): (_, &[_]) = match codec {
         VideoCodec::Vp8 => ("libvpx", &[("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")]),
-        VideoCodec::Vp9 => ("libvpx-vp9", &[("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")]),
-        VideoCodec::H264 => {
-            ("libx264", &[("preset", "ultrafast"), ("tune", "zerolatency"), ("profile", "baseline"), ("forced-idr", "1")])
+        VideoCodec::Vp9 => {
+            ("libvpx-vp9", &[("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")])
         }
+        VideoCodec::H264 => (
+            "libx264",
+            &[("preset", "ultrafast"), ("tune", "zerolatency"), ("profile", "baseline"), ("forced-idr", "1")],
+        ),
     };
     let found = codec::encoder::find_by_name(name).expect("an encoder for tests");
     let mut video = codec::Context::new_with_codec(found).encoder().video().unwrap();

@@ -29,16 +29,13 @@ impl Engine {
     pub fn start() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("greenroom-media-test-{}-{number}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("greenroom-media-test-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let socket = directory.join("frames.sock");
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
         let (pipe_read, pipe_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let worker = std::thread::spawn(move || run(theirs, pipe_read));
         let mut engine = Self {
@@ -87,7 +84,8 @@ impl Engine {
     }
 
     pub fn bind(&self, slot: u8, occupant: Option<(&str, PeerId)>) {
-        let occupant = occupant.map(|(name, peer)| Occupant { peer, name: DisplayName::parse(name).unwrap() });
+        let occupant =
+            occupant.map(|(name, peer)| Occupant { peer, name: DisplayName::parse(name).unwrap() });
         self.tell(&ToWorker::BindSlot { slot: SlotId::try_from(slot).unwrap(), occupant });
     }
 
@@ -236,7 +234,12 @@ impl Viewer {
         let deadline = Instant::now() + PATIENCE;
         while !happened(self) {
             self.drain();
-            assert!(Instant::now() < deadline, "never: {what}; {} pictures, {:?}", self.pictures.len(), self.states);
+            assert!(
+                Instant::now() < deadline,
+                "never: {what}; {} pictures, {:?}",
+                self.pictures.len(),
+                self.states
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -249,7 +252,8 @@ impl Viewer {
                 Event::Video(info) => {
                     if self.reader.copy_video(&info, &mut self.video) == Copied::Whole {
                         let (luma, stride) = self.video.plane(0);
-                        let number = super::camera::read_number(luma, stride as usize, info.width, info.height);
+                        let number =
+                            super::camera::read_number(luma, stride as usize, info.width, info.height);
                         let middle = |plane: usize| {
                             let (chroma, stride) = self.video.plane(plane);
                             chroma[stride as usize * (info.height as usize / 4) + info.width as usize / 4]
