@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 /// Starts the engine: guests join from a browser by an invite link, and appear in OBS as native sources.
 #[derive(Clone, Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
+// clap names a group after each struct of options, and flattened ones must differ.
+#[group(id = "common")]
 pub struct Options {
     /// Read settings from this TOML file; config.example.toml documents every key.
     #[arg(long, value_name = "FILE")]
