@@ -60,8 +60,8 @@ pub struct Incoming<'a> {
 #[derive(Debug)]
 pub struct Forwarder {
     codec: Option<VideoCodec>,
-    /// Pictures begin with a keyframe; sound begins with any packet, and so does a tap's first layer.
-    starts_anywhere: bool,
+    /// See [`Self::for_tap`].
+    keeps_numbers: bool,
     /// The layer wanted; the current one goes on until it can be had.
     target: u8,
     /// Set by a pause: the next packet opens an epoch.
@@ -75,10 +75,10 @@ pub struct Forwarder {
 
 impl Forwarder {
     /// `first_out` is the extended sequence number of the first packet.
-    pub fn new(codec: Option<VideoCodec>, starts_anywhere: bool, first_out: u64) -> Self {
+    pub fn new(codec: Option<VideoCodec>, first_out: u64) -> Self {
         Self {
             codec,
-            starts_anywhere,
+            keeps_numbers: false,
             target: 0,
             seam: true,
             epochs: VecDeque::with_capacity(MAX_EPOCHS),
@@ -87,6 +87,14 @@ impl Forwarder {
             last_picture: 0,
             last_tl0: 0,
         }
+    }
+
+    /// For somebody who takes packets as they are: any packet begins, and the first layer keeps its own numbers, so
+    /// that what was lost before the beginning still finds its place.
+    pub fn for_tap(codec: Option<VideoCodec>) -> Self {
+        let mut tap = Self::new(codec, 0);
+        tap.keeps_numbers = true;
+        tap
     }
 
     pub fn target(&self) -> u8 {
@@ -139,7 +147,7 @@ impl Forwarder {
     }
 
     fn may_start_anywhere(&self) -> bool {
-        self.starts_anywhere && (self.codec.is_none() || self.epochs.is_empty())
+        self.codec.is_none() || (self.keeps_numbers && self.epochs.is_empty())
     }
 
     fn open_epoch(&mut self, packet: &Incoming<'_>, aligned: impl FnOnce(u8) -> Option<u32>) -> Epoch {
@@ -151,6 +159,9 @@ impl Forwarder {
             picture_offset: 0,
             tl0_offset: 0,
         };
+        if self.epochs.is_empty() && self.keeps_numbers {
+            (epoch.in_start, epoch.out_start) = (0, 0);
+        }
         if let Some(previous) = self.epochs.back().copied() {
             epoch.timestamp_offset = if previous.layer == packet.layer {
                 previous.timestamp_offset
@@ -240,7 +251,7 @@ mod tests {
 
     #[test]
     fn pictures_begin_with_a_keyframe_and_keep_their_order() {
-        let mut forwarder = Forwarder::new(Some(VideoCodec::H264), false, 1000);
+        let mut forwarder = Forwarder::new(Some(VideoCodec::H264), 1000);
         assert!(forwarder.wants_keyframe());
         assert_eq!(forwarder.place(&packet(0, 70_000, 5, false), none), None);
         let out = |f: &mut Forwarder, n, key| f.place(&packet(0, n, 5, key), none).map(|p| p.sequence);
@@ -253,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_pause_leaves_no_gap() {
-        let mut forwarder = Forwarder::new(None, true, 10);
+        let mut forwarder = Forwarder::new(None, 10);
         for n in 0..5 {
             assert_eq!(forwarder.place(&packet(0, 100 + n, 0, false), none).unwrap().sequence, 10 + n);
         }
@@ -268,7 +279,7 @@ mod tests {
 
     #[test]
     fn layers_change_at_a_keyframe_and_time_goes_on() {
-        let mut forwarder = Forwarder::new(Some(VideoCodec::Vp8), false, 10);
+        let mut forwarder = Forwarder::new(Some(VideoCodec::Vp8), 10);
         assert_eq!(forwarder.place(&packet(0, 100, 1_000, true), none).unwrap().timestamp, 1_000);
         forwarder.set_target(1);
         assert!(forwarder.wants_keyframe());
@@ -290,7 +301,7 @@ mod tests {
 
     #[test]
     fn vp8_picture_ids_stay_continuous_over_a_change_of_layers() {
-        let mut forwarder = Forwarder::new(Some(VideoCodec::Vp8), false, 0);
+        let mut forwarder = Forwarder::new(Some(VideoCodec::Vp8), 0);
         // X; I and L; 15-bit picture id; TL0PICIDX; then a key frame's first octet.
         let payload = |id: u16, tl0: u8| vec![0x90, 0xC0, 0x80 | (id >> 8) as u8, id as u8, tl0, 0];
         let mut send = |layer, sequence, id, tl0, target| {

@@ -35,6 +35,9 @@ mod transport_feedback;
 mod worker;
 mod xr;
 
+#[cfg(test)]
+mod tests;
+
 pub use egress::Transmit;
 pub use error::Error;
 pub use worker::{Config, Event, TapFormat, TapSink, Worker};

@@ -5,8 +5,8 @@ use super::produce::{Produced, describe, describe_capability, layers};
 use super::{Extension, ExtensionIds};
 use crate::error::Error;
 use wire::ortc::{
-    ConsumerType, RtcpParameters, RtpCapabilities, RtpCodecParameters, RtpEncodingParameters, RtpParameters,
-    RtxParameters,
+    ConsumerType, RtcpParameters, RtpCapabilities, RtpCodecCapability, RtpCodecParameters,
+    RtpEncodingParameters, RtpParameters, RtxParameters,
 };
 
 /// A consumer's side of the agreement.
@@ -44,15 +44,21 @@ pub fn consume(
     // As in mediasoup, sound is not retransmitted: Opus conceals and repairs by itself.
     let with_rtx = produced.kind == wire::ortc::MediaKind::Video;
     let mut codecs: Vec<RtpCodecParameters> = Vec::new();
+    let mut repaired = None;
     for codec in &produced.consumable.codecs {
         if is_rtx(&codec.mime_type) && !with_rtx {
             continue;
         }
         let wanted = describe(codec);
-        let Some(matched) = capabilities.codecs.iter().find(|c| describe_capability(c).matches(&wanted))
-        else {
-            continue;
+        let matches = |c: &&RtpCodecCapability| {
+            // RTX of this very codec, in the device's own numbers.
+            describe_capability(c).matches(&wanted)
+                && (!is_rtx(&c.mime_type) || apt(&c.parameters) == repaired)
         };
+        let Some(matched) = capabilities.codecs.iter().find(matches) else { continue };
+        if !is_rtx(&codec.mime_type) {
+            repaired = matched.preferred_payload_type;
+        }
         let mut codec = codec.clone();
         codec.rtcp_feedback = matched.rtcp_feedback.clone();
         codec.rtcp_feedback.retain(|f| KNOWN_FEEDBACK.contains(&(f.kind.as_str(), f.parameter.as_str())));

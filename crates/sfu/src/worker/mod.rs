@@ -456,7 +456,7 @@ impl Worker {
         let codec = video_codec(agreed.codec);
         // Below 2^15, so that losing the first packets cannot lose a roll-over (RFC 3711 §3.3.1).
         let first_out = self.random.random_range(1..0x7000);
-        let mut forwarder = Forwarder::new(codec, codec.is_none(), first_out);
+        let mut forwarder = Forwarder::new(codec, first_out);
         forwarder.set_target(source.best_layer(None, self.clock.ms(now)));
         let id = ConsumerId(uuid::Builder::from_random_bytes(self.random.random()).into_uuid());
         let options = ConsumerOptions {
@@ -548,7 +548,7 @@ impl Worker {
         }
         let id = TapId(self.uuid());
         let source = &mut self.producers[key];
-        let mut forwarder = Forwarder::new(source.video_codec(), true, 1 << 16);
+        let mut forwarder = Forwarder::for_tap(source.video_codec());
         forwarder.set_target(source.best_layer(None, self.clock.ms(now)));
         let tap = self.taps.insert(Tap { id, producer: key, tag, forwarder });
         source.taps.push(tap);

@@ -1,0 +1,226 @@
+//! A client as simple as can be: full ICE's checks, DTLS, SRTP, and packets made by hand.
+
+use crate::dtls::{self, Certificate, Dtls, Peer};
+use crate::srtp::Keys;
+use crate::stun::{self, Kind, Message, Writer};
+use rtp::ext::ExtensionWriter;
+use rtp::packet::{Class, FixedHeader, Packet, classify};
+use rtp::rtcp::{self, Rtcp};
+use rtp::sequence::SequenceExtender;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+use wire::TransportId;
+use wire::ortc::{DtlsParameters, DtlsRole, TransportOptions};
+
+pub use crate::dtls::Role;
+
+/// One received packet, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    pub ssrc: u32,
+    pub payload_type: u8,
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub extensions: Vec<(u8, Vec<u8>)>,
+    pub payload: Vec<u8>,
+}
+
+/// A packet to send.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing {
+    pub ssrc: u32,
+    pub payload_type: u8,
+    pub sequence: u64,
+    pub timestamp: u32,
+    pub extensions: Vec<(u8, Vec<u8>)>,
+    pub payload: Vec<u8>,
+}
+
+pub struct Client {
+    pub address: SocketAddr,
+    pub transport: TransportId,
+    pub options: TransportOptions,
+    certificate: Certificate,
+    role: Role,
+    dtls: Option<Dtls>,
+    pub keys: Option<Box<Keys>>,
+    transaction: u8,
+    pub outbox: VecDeque<Vec<u8>>,
+    pub received: Vec<Received>,
+    pub rtcp: Vec<Vec<u8>>,
+    pub stun_answers: Vec<Vec<u8>>,
+    pub undecryptable: usize,
+    extenders: HashMap<u32, SequenceExtender>,
+    pub dtls_failure: Option<dtls::Failure>,
+    pub is_closed: bool,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, options: TransportOptions, role: Role, _now: Instant) -> Self {
+        Self {
+            address,
+            transport: options.id,
+            options,
+            certificate: Certificate::generate().unwrap(),
+            role,
+            dtls: None,
+            keys: None,
+            transaction: 0,
+            outbox: VecDeque::new(),
+            received: Vec::new(),
+            rtcp: Vec::new(),
+            stun_answers: Vec::new(),
+            undecryptable: 0,
+            extenders: HashMap::new(),
+            dtls_failure: None,
+            is_closed: false,
+        }
+    }
+
+    pub fn dtls_parameters(&self) -> DtlsParameters {
+        let role = if self.role == Role::Client { DtlsRole::Client } else { DtlsRole::Server };
+        DtlsParameters { role, fingerprints: vec![self.certificate.fingerprint().clone()] }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    pub fn check(&mut self, nominate: bool) -> Vec<u8> {
+        self.check_with(&self.options.ice_parameters.password.clone(), |w| {
+            if nominate { w.use_candidate() } else { w }
+        })
+    }
+
+    pub fn check_with<'a>(
+        &mut self,
+        password: &str,
+        edit: impl for<'b> FnOnce(Writer<'b>) -> Writer<'b> + 'a,
+    ) -> Vec<u8> {
+        self.transaction += 1;
+        let username = format!("{}:theirs", self.options.ice_parameters.username_fragment);
+        let mut buffer = [0; stun::CAPACITY];
+        let writer = Writer::new(&mut buffer, Kind::Request, &[self.transaction; 12]);
+        let writer = edit(writer.username(&username).priority(1).controlling(99));
+        writer.finish(&stun::integrity_key(password)).to_vec()
+    }
+
+    pub fn start_dtls(&mut self, now: Instant) {
+        if self.dtls.is_none() {
+            let mut theirs = self.options.dtls_parameters.clone();
+            theirs.role = if self.role == Role::Client { DtlsRole::Server } else { DtlsRole::Client };
+            self.dtls = Some(Dtls::new(&self.certificate, Peer::parse(&theirs).unwrap(), now).unwrap());
+        }
+    }
+
+    pub fn handle(&mut self, now: Instant, mut datagram: Vec<u8>) {
+        match classify(&datagram) {
+            Class::Stun => {
+                let message = Message::parse(&datagram).unwrap();
+                assert!(message.is_authentic(&stun::integrity_key(&self.options.ice_parameters.password)));
+                if message.kind == Kind::Success {
+                    assert_eq!(message.mapped_address, Some(self.address));
+                    self.start_dtls(now);
+                }
+                self.stun_answers.push(datagram);
+            }
+            Class::Dtls => {
+                let Some(dtls) = &mut self.dtls else { return };
+                match dtls.handle_datagram(now, &datagram) {
+                    Ok(Some(dtls::Event::Connected { keys, .. })) => self.keys = Some(keys),
+                    Ok(Some(dtls::Event::Closed)) => self.is_closed = true,
+                    Ok(None) => {}
+                    Err(failure) => self.dtls_failure = Some(failure),
+                }
+            }
+            Class::Rtp => self.handle_rtp(&mut datagram),
+            Class::Rtcp => {
+                let keys = self.keys.as_mut().unwrap();
+                match keys.inbound.unprotect_rtcp(&mut datagram) {
+                    Ok(plain) => self.rtcp.push(plain.to_vec()),
+                    Err(_) => self.undecryptable += 1,
+                }
+            }
+            Class::Other => panic!("{datagram:?}"),
+        }
+    }
+
+    fn handle_rtp(&mut self, datagram: &mut [u8]) {
+        let header = Packet::parse_header(datagram).unwrap();
+        let extender = self.extenders.entry(header.ssrc()).or_default();
+        let index = extender.extend(header.sequence_number()) - 65_536;
+        let header_len = header.header_len();
+        let keys = self.keys.as_ref().unwrap();
+        let Ok(len) = keys.inbound.unprotect_rtp(datagram, header_len, index) else {
+            self.undecryptable += 1;
+            return;
+        };
+        let packet = Packet::parse(&datagram[..len]).unwrap();
+        self.received.push(Received {
+            ssrc: packet.ssrc(),
+            payload_type: packet.payload_type(),
+            sequence: packet.sequence_number(),
+            timestamp: packet.timestamp(),
+            marker: packet.marker(),
+            extensions: packet.extensions().map(|e| (e.id, e.data.to_vec())).collect(),
+            payload: packet.payload().to_vec(),
+        });
+    }
+
+    /// What the client has to say by itself.
+    pub fn poll(&mut self) -> impl Iterator<Item = Vec<u8>> + use<> {
+        let mut out: Vec<Vec<u8>> = self.outbox.drain(..).collect();
+        if let Some(dtls) = &mut self.dtls {
+            while let Some(datagram) = dtls.poll_transmit() {
+                out.push(datagram.to_vec());
+            }
+        }
+        out.into_iter()
+    }
+
+    pub fn rtp(&self, packet: &Outgoing) -> Vec<u8> {
+        let mut block = [0; 128];
+        let mut writer = ExtensionWriter::new(&mut block);
+        for (id, data) in &packet.extensions {
+            writer.push(*id, data).unwrap();
+        }
+        let block_len = writer.finish().unwrap();
+        let fixed = FixedHeader {
+            marker: false,
+            payload_type: packet.payload_type,
+            sequence_number: packet.sequence as u16,
+            timestamp: packet.timestamp,
+            ssrc: packet.ssrc,
+        };
+        let mut bytes = fixed.to_bytes(block_len > 0).to_vec();
+        bytes.extend_from_slice(&block[..block_len]);
+        let header_len = bytes.len();
+        bytes.extend_from_slice(&packet.payload);
+        let keys = self.keys.as_ref().unwrap();
+        bytes.resize(bytes.len() + keys.outbound.rtp_overhead(), 0);
+        keys.outbound.protect_rtp(&mut bytes, header_len, packet.sequence).unwrap();
+        bytes
+    }
+
+    pub fn protect_rtcp(&mut self, compound: &[u8]) -> Vec<u8> {
+        let mut bytes = compound.to_vec();
+        self.keys.as_mut().unwrap().outbound.protect_rtcp(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    /// All RTCP packets received so far that `pick` likes.
+    pub fn rtcp_of<T>(&self, mut pick: impl FnMut(Rtcp<'_>) -> Option<T>) -> Vec<T> {
+        self.rtcp.iter().flat_map(|compound| rtcp::parse(compound)).filter_map(|p| pick(p.unwrap())).collect()
+    }
+
+    pub fn nacked(&self) -> Vec<u16> {
+        self.rtcp_of(|p| if let Rtcp::Nack(n) = p { Some(n.lost().collect::<Vec<_>>()) } else { None })
+            .concat()
+    }
+
+    pub fn plis(&self) -> usize {
+        self.rtcp_of(|p| if let Rtcp::Pli(_) = p { Some(()) } else { None }).len()
+    }
+}

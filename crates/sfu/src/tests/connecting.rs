@@ -1,0 +1,233 @@
+//! ICE and DTLS: coming, going, moving.
+
+use super::*;
+use crate::srtp::Profile;
+use crate::stun::Message;
+
+fn connected_events(world: &World, transport: TransportId) -> usize {
+    world.events.iter().filter(|e| **e == Event::TransportConnected { transport }).count()
+}
+
+#[test]
+fn candidates_are_offered_best_first() {
+    let mut world = World::new();
+    let client = world.join(Direction::Send, Role::Client);
+    let options = &world.clients[client].options;
+    let candidates: Vec<_> =
+        options.ice_candidates.iter().map(|c| (c.ip.as_str(), c.port, c.kind.as_str())).collect();
+    assert_eq!(candidates, [("192.0.2.10", 4000, "host"), ("2001:db8::1", 4000, "host")]);
+    assert!(options.ice_candidates[0].priority > options.ice_candidates[1].priority);
+    assert_eq!(options.ice_parameters.ice_lite, Some(true));
+    assert!(options.sctp_parameters.is_none());
+}
+
+#[test]
+fn a_client_connects_in_either_dtls_role_with_the_best_profile() {
+    for role in [Role::Client, Role::Server] {
+        let mut world = World::new();
+        let client = world.join(Direction::Send, role);
+        world.connect(client);
+        let transport = world.clients[client].transport;
+        assert_eq!(connected_events(&world, transport), 1);
+        let stats = world.worker.transport_stats(world.now, transport).unwrap();
+        assert_eq!(stats.srtp_profile.as_deref(), Some(Profile::AeadAes128Gcm.name()));
+        assert_eq!((stats.ice_state.as_str(), stats.dtls_state.as_str()), ("connected", "connected"));
+    }
+}
+
+#[test]
+fn the_order_of_signaling_and_checks_does_not_matter() {
+    for role in [Role::Client, Role::Server] {
+        let mut world = World::new();
+        let client = world.join(Direction::Send, role);
+        world.check(client);
+        world.settle();
+        assert!(!world.clients[client].is_connected());
+        let parameters = world.clients[client].dtls_parameters();
+        let transport = world.clients[client].transport;
+        world.worker.connect_transport(world.now, transport, parameters.clone()).unwrap();
+        world.settle();
+        assert!(world.clients[client].is_connected(), "{role:?}: what came early was kept");
+        let again = world.worker.connect_transport(world.now, transport, parameters);
+        assert_eq!(again, Err(Error::AlreadyConnected));
+    }
+}
+
+#[test]
+fn a_lost_handshake_flight_is_repeated() {
+    let mut world = World::new();
+    let client = world.join(Direction::Send, Role::Server);
+    let parameters = world.clients[client].dtls_parameters();
+    let transport = world.clients[client].transport;
+    world.worker.connect_transport(world.now, transport, parameters).unwrap();
+    world.check(client);
+    let address = std::mem::replace(&mut world.clients[client].address, "203.0.113.1:1".parse().unwrap());
+    world.settle();
+    assert!(!world.astray.is_empty(), "our ClientHello went into the void");
+    world.clients[client].address = address;
+    world.clients[client].start_dtls(world.now);
+    world.pass_ms(700);
+    assert!(world.clients[client].is_connected());
+}
+
+#[test]
+fn the_wrong_certificate_is_refused() {
+    let mut world = World::new();
+    let client = world.join(Direction::Send, Role::Client);
+    let mut parameters = world.clients[client].dtls_parameters();
+    parameters.fingerprints[0].value.replace_range(..2, "00");
+    let transport = world.clients[client].transport;
+    world.worker.connect_transport(world.now, transport, parameters).unwrap();
+    world.check(client);
+    world.settle();
+    let failed = world
+        .events
+        .iter()
+        .any(|e| matches!(e, Event::TransportFailed { transport: t, .. } if *t == transport));
+    assert!(failed, "{:?}", world.events);
+    assert_eq!(connected_events(&world, transport), 0);
+    assert_eq!(world.worker.transport_stats(world.now, transport).unwrap().dtls_state, "failed");
+}
+
+#[test]
+fn a_client_moves_to_another_address_and_media_follows() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let receiver = world.receiver();
+    let producer = world.produce(sender, MediaKind::Audio, opus());
+    world.consume(receiver, producer);
+    let old = world.clients[receiver].address;
+    world.clients[receiver].address = "203.0.113.77:6000".parse().unwrap();
+    let packet =
+        |sequence| client::Outgoing { ssrc: AUDIO_SSRC, payload_type: 111, sequence, ..Default::default() };
+
+    // A check without nomination proves the path but does not move media.
+    let probe = world.clients[receiver].check(false);
+    world.send(receiver, probe);
+    let bytes = world.clients[sender].rtp(&packet(1));
+    world.send(sender, bytes);
+    world.settle();
+    assert_eq!(world.clients[receiver].received.len(), 0);
+    assert!(world.astray.iter().any(|(to, _)| *to == old));
+
+    world.check(receiver);
+    let bytes = world.clients[sender].rtp(&packet(2));
+    world.send(sender, bytes);
+    world.settle();
+    assert_eq!(world.clients[receiver].received.len(), 1);
+}
+
+#[test]
+fn renomination_follows_the_highest_value() {
+    let mut world = World::new();
+    let client = world.sender();
+    let transport = world.clients[client].transport;
+    let password = world.clients[client].options.ice_parameters.password.clone();
+    let selected =
+        |world: &World| world.worker.transport_stats(world.now, transport).unwrap().remote_address.unwrap();
+    for (from, value, expected) in [
+        ("203.0.113.1:1", 1, "203.0.113.1:1"),
+        ("203.0.113.2:1", 3, "203.0.113.2:1"),
+        ("203.0.113.1:1", 2, "203.0.113.2:1"),
+        ("203.0.113.1:1", 4, "203.0.113.1:1"),
+    ] {
+        let check = world.clients[client].check_with(&password, |w| w.nomination(value));
+        world.send_from(from.parse().unwrap(), check);
+        assert_eq!(selected(&world), expected);
+    }
+}
+
+#[test]
+fn a_client_that_thinks_it_is_controlled_is_told_otherwise() {
+    let mut world = World::new();
+    let client = world.join(Direction::Send, Role::Client);
+    let password = world.clients[client].options.ice_parameters.password.clone();
+    let check = world.clients[client].check_with(&password, |w| w.controlled(1));
+    world.send(client, check);
+    world.settle();
+    let answer = Message::parse(&world.clients[client].stun_answers[0]).unwrap();
+    assert_eq!(answer.error_code, Some(487));
+}
+
+#[test]
+fn after_an_ice_restart_both_credentials_work_until_the_new_ones_are_used() {
+    let mut world = World::new();
+    let client = world.sender();
+    let transport = world.clients[client].transport;
+    let old = world.clients[client].options.ice_parameters.clone();
+    let new = world.worker.restart_ice(transport).unwrap();
+    assert_ne!(old.username_fragment, new.username_fragment);
+    let answers = |world: &World| world.clients[client].stun_answers.len();
+    let before = answers(&world);
+    world.check(client);
+    world.settle();
+    assert_eq!(answers(&world), before + 1);
+    let stale = world.clients[client].check(true);
+    world.clients[client].options.ice_parameters = new;
+    world.check(client);
+    world.settle();
+    assert_eq!(answers(&world), before + 2);
+    world.send(client, stale);
+    world.settle();
+    assert_eq!(answers(&world), before + 2, "the old credentials are retired");
+}
+
+#[test]
+fn silence_is_noticed_and_a_check_heals_it() {
+    let mut world = World::new();
+    let client = world.sender();
+    let transport = world.clients[client].transport;
+    for _ in 0..10 {
+        world.pass_ms(2_500);
+        world.check(client);
+    }
+    assert!(!world.events.contains(&Event::TransportDisconnected { transport }));
+    world.pass_ms(9_000);
+    assert!(world.events.contains(&Event::TransportDisconnected { transport }));
+    world.check(client);
+    world.settle();
+    assert_eq!(connected_events(&world, transport), 2);
+    world.pass_ms(31_000);
+    let failed = world.events.iter().filter(|e| matches!(e, Event::TransportFailed { .. })).count();
+    assert_eq!(failed, 1);
+}
+
+#[test]
+fn closing_tells_everybody_concerned() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let receiver = world.receiver();
+    let producer = world.produce(sender, MediaKind::Audio, opus());
+    let consumer = world.consume(receiver, producer).id;
+    world.worker.tap(world.now, producer, 1).unwrap();
+    let transport = world.clients[sender].transport;
+    world.worker.close_transport(transport);
+    world.settle();
+    assert!(world.events.contains(&Event::ProducerClosed { producer }));
+    assert!(world.events.contains(&Event::ConsumerClosed { consumer, producer }));
+    assert!(world.clients[sender].is_closed, "close_notify");
+    assert_eq!(world.worker.pause_consumer(world.now, consumer), Err(Error::NotFound("consumer")));
+    assert_eq!(world.worker.transport_stats(world.now, transport).map(|_| ()), None);
+    let router = world.router;
+    world.worker.close_router(router);
+    assert!(world.worker.poll_timeout().is_none(), "an empty worker sleeps");
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let mut world = World::new();
+    let nothing = uuid::Uuid::nil();
+    let now = world.now;
+    let worker = &mut world.worker;
+    let transport = TransportId(nothing);
+    assert_eq!(
+        worker.create_transport(now, RouterId(nothing), Direction::Send),
+        Err(Error::NotFound("router"))
+    );
+    assert!(matches!(worker.restart_ice(transport), Err(Error::NotFound("transport"))));
+    assert_eq!(worker.close_producer(now, ProducerId(nothing)), Err(Error::NotFound("producer")));
+    assert_eq!(worker.close_consumer(now, ConsumerId(nothing)), Err(Error::NotFound("consumer")));
+    assert_eq!(worker.tap(now, ProducerId(nothing), 1), Err(Error::NotFound("producer")));
+    worker.close_transport(transport);
+    worker.untap(wire::TapId(nothing));
+}
