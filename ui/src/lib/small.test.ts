@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { addressesOf, isOnlyHere } from '../dashboard/addresses';
+import { largestTiles } from '../join/grid';
 import { qualityWords } from '../shared/quality';
 import { Backoff } from './backoff';
 import { uuidOf } from './dashboard-client';
@@ -62,6 +63,17 @@ describe('an emitter', () => {
     for (let n = 0; n < 32; n += 1) bell.on('ring', () => {});
     expect(() => bell.on('ring', () => {})).toThrow(RangeError);
   });
+});
+
+it.each([
+  [1, 1256, 690, { columns: 1, width: 1226, height: 690 }],
+  [2, 1256, 690, { columns: 2, width: 623, height: 623 }],
+  [4, 1256, 690, { columns: 2, width: 604, height: 340 }],
+  [1, 366, 690, { columns: 1, width: 366, height: 366 }],
+  [3, 366, 690, { columns: 1, width: 366, height: 223 }],
+  [2, 0, 0, { columns: 1, width: 0, height: 0 }],
+])('%i tiles fill %i × %i', (count, width, height, expected) => {
+  expect(largestTiles(count, width, height, 10)).toEqual(expected);
 });
 
 describe('an invite’s addresses', () => {
