@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         eprintln!("greenroom-media is a part of Greenroom and is started by it.");
         return ExitCode::from(2);
     };
+    // The descriptors end with the engine too; this also holds when a copy of one has leaked into another process.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     match run(link, media) {
         Exit::EngineGone => ExitCode::SUCCESS,
         Exit::Socket(error) => {

@@ -97,6 +97,11 @@ impl GuestTiming {
         }
     }
 
+    /// Sound is lost that the next packet, of this length, could have rebuilt.
+    pub fn handle_loss(&self, now_ns: u64, packet_ns: i64) {
+        locked(&self.0).delay.note_loss(now_ns, packet_ns);
+    }
+
     /// When what has this RTP timestamp was captured, by our clock, plus the path's shortest delay.
     pub fn captured_ns(&self, kind: MediaKind, rtp_timestamp: u32) -> Option<u64> {
         let mut inner = locked(&self.0);
@@ -151,6 +156,8 @@ fn smooth(value: &mut Option<f64>, sample: i64) {
 pub struct Delay {
     sound: Recent,
     pictures: Recent,
+    /// Sound was lost at this time, and packets of this length carry what rebuilds the ones before them.
+    loss: Option<(u64, i64)>,
     current_ns: i64,
     adapted_at_ns: u64,
 }
@@ -160,6 +167,7 @@ impl Default for Delay {
         Self {
             sound: Recent::new(SOUND_MEMORY),
             pictures: Recent::new(PICTURE_MEMORY),
+            loss: None,
             current_ns: FIRST_NS,
             adapted_at_ns: 0,
         }
@@ -170,6 +178,11 @@ impl Delay {
     /// Sound captured at the one time came at the other.
     pub fn note_sound(&mut self, captured_ns: u64, arrival_ns: u64) {
         self.sound.push(difference(arrival_ns, captured_ns));
+    }
+
+    /// A packet of sound is lost. The next one can rebuild it if it is there when the lost one is due: wait for it.
+    pub fn note_loss(&mut self, now_ns: u64, packet_ns: i64) {
+        self.loss = Some((now_ns, packet_ns.clamp(0, MAX_PACKET_NS)));
     }
 
     /// A picture captured at the one time was ready to be shown at the other.
@@ -190,7 +203,9 @@ impl Delay {
             return self.current_ns;
         }
         self.adapted_at_ns = now_ns;
-        let sound = self.sound.percentile(SOUND_PERCENTILE).map(|late| late + SOUND_MARGIN_NS);
+        let recent = self.loss.filter(|(at, _)| now_ns.saturating_sub(*at) < LOSS_MEMORY_NS);
+        let margin = SOUND_MARGIN_NS + recent.map_or(0, |(_, packet_ns)| packet_ns);
+        let sound = self.sound.percentile(SOUND_PERCENTILE).map(|late| late + margin);
         let pictures = self.pictures.percentile(PICTURE_PERCENTILE);
         let Some(needed) = sound.max(pictures) else { return self.current_ns };
         let needed = needed.clamp(MIN_NS, MAX_NS);
@@ -247,7 +262,10 @@ const SOUND_PERCENTILE: usize = 98;
 /// Three pictures in four are at their time; the others are late by what the network makes them.
 const PICTURE_PERCENTILE: usize = 75;
 /// Sound is written this long before its time, and a chunk of 10 ms may begin up to that long before the packet in it.
-const SOUND_MARGIN_NS: i64 = 20_000_000;
+const SOUND_MARGIN_NS: i64 = 25_000_000;
+/// Losses come in company.
+const LOSS_MEMORY_NS: u64 = 20_000_000_000;
+const MAX_PACKET_NS: i64 = 60_000_000;
 /// Lips ahead of sound by less than about 45 ms go unnoticed (ITU-R BT.1359-1 §4); half of it is for the canvas.
 pub const LEEWAY_NS: i64 = 22_000_000;
 /// Before anything was measured.

@@ -48,7 +48,7 @@ fn garbage_in_every_codec_hurts_nobody() {
                     let at = 12 + noise.next() as usize % (packet.len() - 12);
                     packet[at] ^= 1 << (noise.next() % 8);
                 }
-                if noise.next() % 20 == 0 {
+                if noise.next().is_multiple_of(20) {
                     packet.truncate(noise.next() as usize % packet.len());
                 }
                 engine.send(feed, packet);
@@ -57,7 +57,7 @@ fn garbage_in_every_codec_hurts_nobody() {
                 payload_type: PAYLOAD_TYPE,
                 sequence_number: noise.next() as u16,
                 timestamp: noise.next() as u32,
-                marker: noise.next() % 2 == 0,
+                marker: noise.next().is_multiple_of(2),
                 ssrc: 7,
             };
             engine.send(feed, &[&header.to_bytes(false)[..], &noise.bytes(900)].concat());

@@ -10,10 +10,10 @@ pub struct Stretcher {
     waiting: [Vec<f32>; 2],
 }
 
-impl Stretcher {
+impl Default for Stretcher {
     /// # Panics
     /// Never: the arguments given here are within rubato's bounds.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let resampler = Async::new_poly(
             1.0,
             1.0 + MAX_ADJUSTMENT,
@@ -25,7 +25,9 @@ impl Stretcher {
         .expect("constant arguments within bounds");
         Self { resampler, waiting: [Vec::new(), Vec::new()] }
     }
+}
 
+impl Stretcher {
     /// How many more samples the next chunk needs.
     pub fn missing(&self) -> usize {
         self.resampler.input_frames_next().saturating_sub(self.waiting[0].len())
@@ -93,7 +95,7 @@ mod tests {
     #[test]
     fn a_faster_speed_uses_more_samples_and_keeps_the_tone() {
         for (speed, expected) in [(1.0, 480.0), (1.004, 481.92), (0.996, 478.08), (9.0, 482.4)] {
-            let mut stretcher = Stretcher::new();
+            let mut stretcher = Stretcher::default();
             let mut phase = 0.0_f32;
             let mut used = 0;
             let mut heard = Vec::new();

@@ -31,6 +31,8 @@ pub struct Track {
     /// RTP timestamp of the packet that came last.
     latest: Option<u32>,
     meter: Meter,
+    /// How long the packets are, if each can rebuild the one before it.
+    rebuilding_ns: Option<i64>,
     /// Something was played since the last reading of the meter.
     heard: bool,
 }
@@ -44,9 +46,10 @@ impl Track {
             jitter: AudioJitter::new(AudioJitterConfig::opus()),
             decoder: None,
             decoded: vec![0.0; MAX_SAMPLES as usize * 2],
-            stretcher: Stretcher::new(),
+            stretcher: Stretcher::default(),
             end: None,
             latest: None,
+            rebuilding_ns: None,
             meter: Meter::default(),
             heard: false,
         }
@@ -54,14 +57,10 @@ impl Track {
 
     /// Plays the chunk that is to be heard at `play_ns`. False: the feed is over.
     pub fn play(&mut self, play_ns: u64, slots: &Slots) -> bool {
-        let open = self.feed.inbox.wait(Duration::ZERO, &mut self.inputs);
-        while let Some(input) = self.inputs.pop_front() {
-            self.take(input);
-        }
-        if !open {
+        if self.feed.inbox.is_closed() {
             return false;
         }
-        match self.next_chunk(play_ns) {
+        match self.chunk_at(play_ns) {
             Some(chunk) if self.feed.active.load(Ordering::Acquire) => {
                 slots.write_audio(self.feed.peer, &chunk, play_ns, &self.feed.active);
                 self.meter.push(&chunk);
@@ -72,6 +71,18 @@ impl Track {
             None => slots.rest(self.feed.peer, MediaKind::Audio),
         }
         true
+    }
+
+    /// What is to be heard in the 10 ms from `play_ns` on, from what has come by now. `None`: nothing has come yet, or
+    /// nothing comes any more.
+    pub fn chunk_at(&mut self, play_ns: u64) -> Option<Chunk> {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.feed.inbox.wait(Duration::ZERO, &mut inputs);
+        for input in inputs.drain(..) {
+            self.take(input);
+        }
+        self.inputs = inputs;
+        self.next_chunk(play_ns)
     }
 
     /// The level since the last call, if anything was played.
@@ -96,6 +107,9 @@ impl Track {
                 if let Some(captured) = self.timing.captured_ns(MediaKind::Audio, packet.timestamp()) {
                     self.timing.handle_sound(captured, arrival_ns);
                 }
+                if sound.has_fec {
+                    self.rebuilding_ns = i64::try_from(sound.duration_ns()).ok();
+                }
                 self.jitter.insert(
                     arrival_ns,
                     AudioPacket {
@@ -111,7 +125,6 @@ impl Track {
         }
     }
 
-    /// `None`: nothing has come yet, or nothing comes any more.
     fn next_chunk(&mut self, play_ns: u64) -> Option<Chunk> {
         let delay_ns = self.timing.adapt(play_ns);
         self.follow_delay(delay_ns);
@@ -164,16 +177,19 @@ impl Track {
         let queued_ns = self.stretcher.held() as u64 * 1_000_000_000 / u64::from(SAMPLE_RATE);
         let output = &mut self.decoded[..];
         let feed = self.feed.id;
+        let mut lost = false;
         let (decoded, end) = match self.jitter.next(play_ns, queued_ns) {
             Step::Play { item, timestamp, samples } => {
                 let decoded = blaming(feed, || decode(&mut self.decoder, &item, false, samples, output));
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Recover { next, timestamp, samples } => {
+                lost = true;
                 let decoded = blaming(feed, || decode(&mut self.decoder, next, true, samples, output));
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Conceal { timestamp, samples } => {
+                lost = true;
                 let decoded = blaming(feed, || decode(&mut self.decoder, &[], false, samples, output));
                 (decoded, Some(timestamp + u64::from(samples)))
             }
@@ -183,6 +199,9 @@ impl Track {
                 return why != Silence::Waiting;
             }
         };
+        if let (true, Some(packet_ns)) = (lost, self.rebuilding_ns) {
+            self.timing.handle_loss(play_ns, packet_ns);
+        }
         self.end = end;
         let samples = self.decoded.get(..decoded * 2).unwrap_or_default();
         self.stretcher.push(samples);

@@ -53,7 +53,7 @@ impl Decoder {
         let opening = context.decoder();
         // Sizes are checked before decoding; this holds the line if a parameter set slips through.
         let mut limits = Dictionary::new();
-        limits.set("max_pixels", &MAX_PIXELS.to_string());
+        limits.set("max_pixels", MAX_PIXELS.to_string());
         let inner = opening.open_as_with(found, limits)?.video()?;
         Ok(Self { inner, converter: None })
     }

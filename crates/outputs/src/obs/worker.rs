@@ -57,6 +57,8 @@ impl Worker {
             .env(LINK_ENV, theirs.as_raw_fd().to_string())
             .env(MEDIA_ENV, pipe_read.as_raw_fd().to_string())
             .stdin(std::process::Stdio::null())
+            // Ctrl-C in a terminal is for the engine, which then asks the worker to leave.
+            .process_group(0)
             .kill_on_drop(true);
         let process = spawn_with(command, theirs, pipe_read)?;
         Ok((Self { process, link: Link::over(ours)? }, pipe_write))
