@@ -3,6 +3,7 @@
 //! The supplier is young and parses a stranger's bytes, so it is fenced: handshake input is bounded before it sees
 //! it, and a panic inside it ends this association only.
 
+use crate::client_hello::{FirstLook, Found};
 use crate::error::Error;
 use crate::srtp::{Keys, Profile};
 use aws_lc_rs::{constant_time, digest};
@@ -30,6 +31,8 @@ pub enum Role {
 /// Our certificate, shared by every transport of a worker.
 pub struct Certificate {
     server: Arc<HandshakeConfig>,
+    /// For clients that offer AES-GCM: takes nothing else.
+    gcm_server: Arc<HandshakeConfig>,
     client: Arc<HandshakeConfig>,
     fingerprint: DtlsFingerprint,
 }
@@ -47,8 +50,9 @@ impl Certificate {
         let value = hex_pairs(digest::digest(&digest::SHA256, certificate.der()).as_ref());
         let own = DtlsCertificate { certificate: vec![certificate.der().clone()], private_key };
         Ok(Self {
-            server: Arc::new(handshake_config(&own, provider.clone(), Role::Server)?),
-            client: Arc::new(handshake_config(&own, provider, Role::Client)?),
+            server: Arc::new(handshake_config(&own, provider.clone(), Role::Server, &ALL_PROFILES)?),
+            gcm_server: Arc::new(handshake_config(&own, provider.clone(), Role::Server, &ALL_PROFILES[..1])?),
+            client: Arc::new(handshake_config(&own, provider, Role::Client, &ALL_PROFILES)?),
             fingerprint: DtlsFingerprint { algorithm: "sha-256".into(), value },
         })
     }
@@ -62,14 +66,12 @@ fn handshake_config(
     own: &DtlsCertificate,
     provider: Arc<dyn RTCCryptoProvider>,
     role: Role,
+    profiles: &[SrtpProtectionProfile],
 ) -> Result<HandshakeConfig, Error> {
     ConfigBuilder::default()
         .with_crypto_provider(provider)
         .with_certificates(vec![own.clone()])
-        .with_srtp_protection_profiles(vec![
-            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-        ])
+        .with_srtp_protection_profiles(profiles.to_vec())
         // Certificates are checked against the signaled fingerprint, not against an authority (RFC 8827 §6.5).
         .with_client_auth(ClientAuthType::RequireAnyClientCert)
         .with_insecure_skip_verify(true)
@@ -191,6 +193,9 @@ pub struct Dtls {
     connected: bool,
     /// Handshake octets still accepted.
     allowance: usize,
+    /// Until the client's first message is whole: what came of it.
+    first_look: Option<(FirstLook, Vec<Box<[u8]>>)>,
+    gcm_server: Arc<HandshakeConfig>,
 }
 
 impl Dtls {
@@ -200,7 +205,9 @@ impl Dtls {
         if peer.our_role == Role::Client {
             fence(|| endpoint.connect(now, PEER, certificate.client.clone(), None))?;
         }
-        Ok(Self { endpoint, peer, connected: false, allowance: HANDSHAKE_ALLOWANCE })
+        let first_look = (peer.our_role == Role::Server).then(Default::default);
+        let gcm_server = certificate.gcm_server.clone();
+        Ok(Self { endpoint, peer, connected: false, allowance: HANDSHAKE_ALLOWANCE, first_look, gcm_server })
     }
 
     /// Takes one datagram. Answers go to [`Self::poll_transmit`].
@@ -208,6 +215,22 @@ impl Dtls {
         if !self.admit(datagram)? {
             return Ok(None);
         }
+        let Some((look, held)) = &mut self.first_look else { return self.read(now, datagram) };
+        held.push(datagram.into());
+        match look.look(datagram, ALL_PROFILES[0] as u16) {
+            Found::Nothing => return Ok(None),
+            Found::Offer(true) => self.endpoint.set_server_config(Some(self.gcm_server.clone())),
+            Found::Offer(false) | Found::Unreadable => {}
+        }
+        let held = self.first_look.take().map(|(_, held)| held).unwrap_or_default();
+        let mut outcome = None;
+        for datagram in held {
+            outcome = self.read(now, &datagram)?.or(outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Event>, Failure> {
         let Self { endpoint, .. } = self;
         let events = match fence(|| endpoint.read(now, PEER, None, BytesMut::from(datagram))) {
             Ok(events) => events,
@@ -329,6 +352,10 @@ fn fence<T, E: std::fmt::Display>(run: impl FnOnce() -> Result<T, E>) -> Result<
 fn hex_pairs(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
+
+/// Best first.
+const ALL_PROFILES: [SrtpProtectionProfile; 2] =
+    [SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80];
 
 /// The supplier keys associations by address; ICE moves addresses, so it is shown a constant one.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod candidate;
+mod client_hello;
 mod clock;
 mod consumer;
 mod dtls;

@@ -74,7 +74,7 @@ impl Keys {
             inbound: Inbound {
                 rtp: Cipher::derive(profile, &theirs, Labels::RTP)?,
                 rtcp: Cipher::derive(profile, &theirs, Labels::RTCP)?,
-                rtcp_replay: ReplayWindow::default(),
+                rtcp_replay: Vec::new(),
             },
         })
     }
@@ -158,7 +158,8 @@ impl Outbound {
 pub struct Inbound {
     rtp: Cipher,
     rtcp: Cipher,
-    rtcp_replay: ReplayWindow<2>,
+    /// By sender SSRC, each of which counts for itself (RFC 3711 §3.2.3); at most [`MAX_RTCP_SENDERS`].
+    rtcp_replay: Vec<(u32, ReplayWindow<2>)>,
 }
 
 impl Inbound {
@@ -201,7 +202,12 @@ impl Inbound {
         let trailer_at = trailer_at.filter(|at| *at >= RTCP_HEADER).ok_or(NotAuthentic)?;
         let word = read_u32(packet, trailer_at)?;
         let (encrypted, index) = (word & E_FLAG != 0, word & !E_FLAG);
-        if !self.rtcp_replay.is_new(u64::from(index)) {
+        let seen = self.rtcp_replay.iter().position(|(sender, _)| *sender == ssrc);
+        let is_new = match seen {
+            Some(at) => self.rtcp_replay[at].1.is_new(u64::from(index)),
+            None => self.rtcp_replay.len() < MAX_RTCP_SENDERS,
+        };
+        if !is_new {
             return Err(NotAuthentic);
         }
         let plain_len = match &self.rtcp {
@@ -238,7 +244,11 @@ impl Inbound {
                 trailer_at
             }
         };
-        self.rtcp_replay.accept(u64::from(index));
+        let at = seen.unwrap_or_else(|| {
+            self.rtcp_replay.push((ssrc, ReplayWindow::default()));
+            self.rtcp_replay.len() - 1
+        });
+        self.rtcp_replay[at].1.accept(u64::from(index));
         packet.get(..plain_len).ok_or(NotAuthentic)
     }
 }
@@ -368,6 +378,8 @@ const SHA1_TAG: usize = 10;
 const RTCP_HEADER: usize = 8;
 /// What RTCP protection adds at most.
 pub const RTCP_OVERHEAD: usize = GCM_TAG + 4;
+/// A browser reports with one SSRC for each m-section.
+const MAX_RTCP_SENDERS: usize = 512;
 const E_FLAG: u32 = 1 << 31;
 
 #[cfg(test)]
@@ -405,7 +417,7 @@ mod tests {
         let mut packet = [&plain[..], &[0; 16]].concat();
         outbound.protect_rtp(&mut packet, 12, 0xf17b).unwrap();
         assert_eq!(packet, sealed);
-        let inbound = Inbound { rtp: rtp(), rtcp: rtp(), rtcp_replay: ReplayWindow::default() };
+        let inbound = Inbound { rtp: rtp(), rtcp: rtp(), rtcp_replay: Vec::new() };
         let len = inbound.unprotect_rtp(&mut packet, 12, 0xf17b).unwrap();
         assert_eq!(packet[..len], plain);
     }
@@ -453,6 +465,12 @@ mod tests {
             }
             assert_eq!(server.inbound.unprotect_rtcp(&mut sealed.clone()).unwrap(), plain);
             assert!(server.inbound.unprotect_rtcp(&mut sealed.clone()).is_err(), "replayed");
+
+            // Another SSRC of the same client counts from zero again.
+            client.outbound.rtcp_index = 0;
+            let mut other = vec![0x80, 201, 0, 1, 5, 5, 5, 5];
+            client.outbound.protect_rtcp(&mut other, 0).unwrap();
+            assert!(server.inbound.unprotect_rtcp(&mut other).is_ok());
         }
     }
 
