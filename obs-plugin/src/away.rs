@@ -4,6 +4,7 @@ use crate::settings::Away;
 use frame_ipc::{SlotState, slot_label};
 
 /// Decides for one source. Times are nanoseconds of any one clock.
+#[derive(Clone)]
 pub struct Stage {
     slot: u8,
     away: Away,
@@ -16,9 +17,12 @@ pub struct Stage {
     pictured: Option<String>,
     /// The moment from which the wait for the next picture counts.
     expected_from: u64,
+    /// Until then a host that has just come back may still be finding out who is where.
+    settled_at: u64,
     drawn: Drawn,
 }
 
+#[derive(Clone)]
 enum Link {
     Up,
     /// No state since then.
@@ -55,6 +59,7 @@ impl Stage {
             seen: false,
             pictured: None,
             expected_from: 0,
+            settled_at: 0,
             drawn: Drawn::Nothing,
         }
     }
@@ -98,6 +103,9 @@ impl Stage {
         if !same_host || state.video_live && !self.state.video_live || !same_guest {
             self.expected_from = now;
         }
+        if !same_host {
+            self.settled_at = now + GRACE;
+        }
         self.link = Link::Up;
         self.state = state;
     }
@@ -112,7 +120,12 @@ impl Stage {
 
     /// What to draw now.
     pub fn poll_draw(&mut self, now: u64) -> Option<Draw> {
-        if !self.is_away(now) && (self.seen || self.drawn != Drawn::Picture) {
+        let on_screen = self.drawn == Drawn::Picture;
+        let stays = match self.link {
+            Link::Up if on_screen && now < self.settled_at => !self.is_anothers_picture(),
+            _ => !self.is_away(now) && (self.seen || !on_screen),
+        };
+        if stays {
             return None;
         }
         match self.away {
@@ -140,20 +153,18 @@ impl Stage {
         }
     }
 
-    /// When `poll_draw` may have something new without anything happening before.
-    pub fn deadline(&self) -> Option<u64> {
+    /// When `poll_draw` may have something new without anything happening before; later than `now`.
+    pub fn deadline(&self, now: u64) -> Option<u64> {
         let slate = match (&self.drawn, self.away) {
             (Drawn::Slate { at, .. }, Away::Slate) => Some(at + SLATE_INTERVAL),
             _ => None,
         };
-        let doubt = match self.link {
-            Link::Down { since } if self.drawn == Drawn::Picture => Some(since + GRACE),
-            Link::Up if self.shown.is_some() && self.drawn == Drawn::Picture => {
-                Some(self.expected_from + PATIENCE)
-            }
-            _ => None,
+        let doubts = match (&self.drawn, &self.link) {
+            (Drawn::Picture, Link::Down { since }) => [Some(since + GRACE), None],
+            (Drawn::Picture, Link::Up) => [Some(self.settled_at), Some(self.expected_from + PATIENCE)],
+            _ => [None, None],
         };
-        slate.into_iter().chain(doubt).min()
+        slate.into_iter().chain(doubts.into_iter().flatten()).filter(|at| *at > now).min()
     }
 
     fn is_away(&self, now: u64) -> bool {
@@ -249,12 +260,37 @@ mod tests {
         let mut stage = live(Away::Slate);
         stage.handle_lost(11 * S);
         assert_eq!(stage.poll_draw(12 * S - 1), None);
-        assert_eq!(stage.deadline(), Some(12 * S));
-        // It is back in time, with its own count of epochs.
-        stage.handle_state(with("Ada", 7), 12 * S - 1);
+        assert_eq!(stage.deadline(11 * S), Some(12 * S));
+        // It is back in time, with its own count of epochs, and learns one thing after the other.
+        stage.handle_state(SlotState::default(), 12 * S - 1);
         assert_eq!(stage.poll_draw(12 * S), None);
+        stage.handle_state(SlotState { video_live: false, ..with("Ada", 7) }, 12 * S + S / 2);
+        assert_eq!(stage.poll_draw(12 * S + S / 2), None);
+        let mut back = stage.clone();
+        back.handle_state(with("Ada", 7), 12 * S + S / 2);
+        back.handle_picture(12 * S + S / 2);
+        assert_eq!(back.poll_draw(13 * S), None);
         // But no picture of Ada follows.
-        assert_eq!(stage.poll_draw(14 * S), slate("Ada"));
+        assert_eq!(stage.deadline(12 * S + S / 2), Some(13 * S - 1));
+        assert_eq!(stage.poll_draw(13 * S), slate("Ada"));
+    }
+
+    #[test]
+    fn an_engine_that_comes_back_with_another_guest_is_believed_at_once() {
+        let mut stage = live(Away::Slate);
+        stage.handle_lost(11 * S);
+        stage.handle_state(SlotState { video_live: false, ..with("Bob", 1) }, 11 * S);
+        assert_eq!(stage.poll_draw(11 * S), slate("Bob"));
+    }
+
+    #[test]
+    fn a_stage_that_holds_lets_its_thread_sleep() {
+        let mut stage = live(Away::Hold);
+        stage.handle_lost(11 * S);
+        assert_eq!(stage.poll_draw(20 * S), None);
+        assert_eq!(stage.deadline(20 * S), None);
+        stage.handle_state(with("Ada", 1), 21 * S);
+        assert_eq!(stage.deadline(40 * S), None);
     }
 
     #[test]
@@ -315,7 +351,7 @@ mod tests {
     fn the_card_is_drawn_again_now_and_then_and_when_the_choice_changes() {
         let mut stage = Stage::new(1, Away::Slate);
         assert_eq!(stage.poll_draw(10 * S), slate("Guest 1"));
-        assert_eq!(stage.deadline(), Some(12 * S));
+        assert_eq!(stage.deadline(10 * S), Some(12 * S));
         assert_eq!(stage.poll_draw(12 * S), slate("Guest 1"));
         stage.set_away(Away::Transparent);
         assert_eq!(stage.poll_draw(12 * S), Some(Draw::Blank));

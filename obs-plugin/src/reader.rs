@@ -258,14 +258,15 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     }
 
     fn wait(&self, board: &Board) {
-        let mut deadline = self.stage.deadline().unwrap_or(u64::MAX).min(self.report_at);
+        let now = now_ns();
+        let mut deadline = self.stage.deadline(now).unwrap_or(u64::MAX).min(self.report_at);
         let wake = board.wake();
         let mut polled = vec![PollFd::new(&wake, PollFlags::IN)];
         match &self.link {
             Link::Up { reader, .. } => polled.push(PollFd::new(reader, PollFlags::IN)),
             Link::Down { retry_at, .. } => deadline = deadline.min(*retry_at),
         }
-        let left = deadline.saturating_sub(now_ns());
+        let left = deadline.saturating_sub(now);
         let left = Timespec { tv_sec: (left / SECOND) as i64, tv_nsec: (left % SECOND) as i64 };
         // An error here is a signal or want of memory: the next turn does no harm.
         let _ = poll(&mut polled, Some(&left));

@@ -6,7 +6,7 @@ import WebSocket from 'ws';
 import { decodePng } from './image.mjs';
 import { binary, privateFolder, root } from './places.mjs';
 import { Program } from './process.mjs';
-import { bounded, until } from './wait.mjs';
+import { bounded, pause, until } from './wait.mjs';
 import { Display } from './x.mjs';
 
 /** Of `GetInputSettings`: the kind of our source. */
@@ -52,7 +52,9 @@ export class Obs {
     const obs = new Obs({ program, folder, screen, own, canvas });
     try {
       obs.link = await connect(port, program);
-      await until('OBS is ready', () => obs.call('GetVersion'), { within: 15_000 });
+      // obs-websocket answers before the scenes are there.
+      await program.line('its scenes are loaded', line => line.includes('Loaded scenes:'));
+      await until('OBS is ready', () => obs.call('GetCurrentProgramScene'));
       return obs;
     } catch (error) {
       await program.stop('SIGKILL').catch(() => {});
@@ -155,7 +157,7 @@ export class Obs {
     this.link.on('InputVolumeMeters', listen);
     try {
       await this.link.call('Reidentify', { eventSubscriptions: VOLUME_METERS });
-      await new Promise(resolve => setTimeout(resolve, ms));
+      await pause(ms);
       await this.link.call('Reidentify', { eventSubscriptions: 0 });
     } finally {
       this.link.off('InputVolumeMeters', listen);
@@ -172,11 +174,32 @@ export class Obs {
   async stop() {
     this.link?.close();
     try {
+      if (this.alive) await interfaceRests(this.pid);
       return await this.program.stop('SIGINT', 20_000);
     } finally {
       await this.own?.stop();
     }
   }
+}
+
+/**
+ * OBS 29 closes its window within the signal's handler: a signal that comes while its interface draws finds locks
+ * taken and never ends. So wait until it has waited in poll (system call 7 on x86-64) for a moment.
+ */
+async function interfaceRests(pid) {
+  const waits = () => fs.readFileSync(`/proc/${pid}/syscall`, 'utf8').startsWith('7 ');
+  try {
+    waits();
+  } catch {
+    return pause(1000); // This kernel does not tell.
+  }
+  let calm = 0;
+  const rests = () => {
+    calm = waits() ? calm + 1 : 0;
+    return calm >= 12;
+  };
+  // If it never does, we take our chance.
+  return until('the interface of OBS rests', rests, { every: 5, within: 3_000 }).catch(() => {});
 }
 
 /** Puts the built plugin where the app's installer puts it, or takes it away. */

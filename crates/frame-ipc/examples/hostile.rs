@@ -20,7 +20,8 @@ fn main() {
     if let Some(folder) = std::path::Path::new(&path).parent() {
         std::fs::create_dir_all(folder).expect("cannot make the socket's folder");
     }
-    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let listener =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     bind(&listener, &SocketAddrUnix::new(&path).unwrap()).expect("cannot bind");
     listen(&listener, 64).unwrap();
     println!("ready");

@@ -368,7 +368,9 @@ impl Board {
 
     fn settle_all(&mut self, slot: u8) -> bool {
         let Self { state, ring, latest, subscribers } = self;
-        subscribers.iter_mut().fold(true, |settled, s| s.settle(slot, state, ring, *latest) && settled)
+        // Not `all`: each is to be sent what it is owed.
+        subscribers.iter_mut().filter_map(|s| (!s.settle(slot, state, ring, *latest)).then_some(())).count()
+            == 0
     }
 }
 

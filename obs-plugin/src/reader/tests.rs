@@ -4,7 +4,7 @@ use super::*;
 use crate::settings::Away;
 use frame_ipc::{Host, Plane, SlotState, SlotWriter, VideoFrame};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ enum Seen {
     Log(String),
 }
 
-struct Notebook(Sender<Seen>);
+/// When full, the source's thread waits: no test writes that much.
+struct Notebook(SyncSender<Seen>);
 
 impl Sink for Notebook {
     fn picture(&self, picture: &Picture<'_>) {
@@ -55,7 +56,7 @@ impl Play {
         let folder = std::env::temp_dir().join(format!("greenroom-reader-{}-{name}", std::process::id()));
         let path = folder.join("obs.sock");
         let board = Arc::new(Board::new(Wishes { slot: 1, away, audio: true, shown: true }).unwrap());
-        let (send, seen) = channel();
+        let (send, seen) = sync_channel(1024);
         let wanted = board.clone();
         let thread = std::thread::spawn(move || run(&wanted, &Notebook(send), || Ok(path.clone())));
         Self { folder, board, seen, thread: Some(thread) }
