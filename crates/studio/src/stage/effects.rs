@@ -107,13 +107,13 @@ impl Stage {
                 Effect::Keep(_) => unreachable!("taken out by `take_effects`"),
                 Effect::Notify { session, notice } => gone.extend(self.outboxes.say(session, notice).err()),
                 Effect::CloseSession(session) => self.outboxes.close(session),
-                Effect::CloseTransport(id) => steps.push(MediaStep::CloseTransport(id)),
+                Effect::CloseTransport(id) => {
+                    self.paths.forget(id);
+                    steps.push(MediaStep::CloseTransport(id));
+                }
                 Effect::PauseProducer(id) => steps.push(MediaStep::PauseProducer(id)),
                 Effect::ResumeProducer(id) => steps.push(MediaStep::ResumeProducer(id)),
-                Effect::CloseProducer(id) => {
-                    self.orientation_ids.remove(&id);
-                    steps.push(MediaStep::CloseProducer(id));
-                }
+                Effect::CloseProducer(id) => steps.push(MediaStep::CloseProducer(id)),
                 Effect::CloseConsumer(id) => steps.push(MediaStep::CloseConsumer(id)),
                 Effect::Bind { slot, occupant } => self.media.bind_slot(slot, occupant),
                 Effect::RoomClosed(room) => steps.extend(self.routers.remove(&room).map(MediaStep::CloseRouter)),
@@ -134,14 +134,15 @@ impl Stage {
         }
         let done = self.worker.call(move |sfu, now| {
             for step in steps {
-                match step {
-                    MediaStep::CloseTransport(id) => sfu.close_transport(now, id),
-                    MediaStep::PauseProducer(id) => drop(sfu.pause_producer(now, id)),
-                    MediaStep::ResumeProducer(id) => drop(sfu.resume_producer(now, id)),
-                    MediaStep::CloseProducer(id) => drop(sfu.close_producer(now, id)),
-                    MediaStep::CloseConsumer(id) => drop(sfu.close_consumer(now, id)),
-                    MediaStep::CloseRouter(id) => sfu.close_router(now, id),
-                }
+                // What is gone already needs no closing.
+                let _ = match step {
+                    MediaStep::CloseTransport(id) => Ok(sfu.close_transport(id)),
+                    MediaStep::PauseProducer(id) => sfu.pause_producer(now, id),
+                    MediaStep::ResumeProducer(id) => sfu.resume_producer(now, id),
+                    MediaStep::CloseProducer(id) => sfu.close_producer(now, id),
+                    MediaStep::CloseConsumer(id) => sfu.close_consumer(now, id),
+                    MediaStep::CloseRouter(id) => Ok(sfu.close_router(id)),
+                };
             }
         });
         if let Err(gone) = done.await {

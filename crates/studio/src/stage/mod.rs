@@ -6,8 +6,11 @@ mod effects;
 mod handle;
 mod outputs;
 mod owner;
+mod paths;
 mod peers;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{Outside, StudioHandle};
 
@@ -19,6 +22,7 @@ use ::outputs::obs::{MediaEvents, MediaHandle};
 use effects::Outboxes;
 use handle::Request;
 use outputs::{Feeds, PreviewHub};
+use paths::Paths;
 use rooms::Rooms;
 use snapshot::Board;
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +32,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use wire::dashboard::{ObsView, OutputStatus};
 use wire::ortc::{IceServer, RtpCapabilities};
 use wire::stats::Quality;
-use wire::{Code, Failure, PeerId, ProducerId, RoomId};
+use wire::{Code, Failure, PeerId, RoomId};
 
 /// What a stage is made of.
 pub struct Parts {
@@ -61,11 +65,10 @@ pub struct Stage {
     /// Made with a room's first transport, kept until the room closes.
     routers: BTreeMap<RoomId, wire::RouterId>,
     outboxes: Outboxes,
-    /// The header extension that says how a phone is held, of each video track that has it.
-    orientation_ids: HashMap<ProducerId, u8>,
     feeds: Feeds,
     previews: PreviewHub,
     quality: HashMap<PeerId, Quality>,
+    paths: Paths,
     board: Board,
     closing: bool,
     /// Why the engine is not healthy, if it is not.
@@ -76,7 +79,7 @@ impl Stage {
     /// The stage, not yet running, and the way to it.
     pub async fn new(parts: Parts, owner: rooms::OwnerToken, outside: Outside) -> Result<(Self, StudioHandle), WorkerGone> {
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let capabilities = parts.worker.call(|sfu, _| sfu.router_rtp_capabilities().clone()).await?;
+        let capabilities = parts.worker.call(|sfu, _| sfu.router_rtp_capabilities()).await?;
         let (snapshot, snapshot_seen) = watch::channel(Default::default());
         let (levels, levels_seen) = watch::channel(Default::default());
         let media_status = parts.media.status();
@@ -97,10 +100,10 @@ impl Stage {
             capabilities,
             routers: BTreeMap::new(),
             outboxes: Outboxes::default(),
-            orientation_ids: HashMap::new(),
             feeds: Feeds::new(levels),
             previews: PreviewHub::default(),
             quality: HashMap::new(),
+            paths: Paths::default(),
             board: Board::new(snapshot),
             closing: false,
             store_problem: None,

@@ -89,30 +89,28 @@ impl Stage {
         self.feeds.next += 1;
         let producer = track.id;
         let tapped = self.worker.call(move |sfu, now| {
-            let codec = sfu.producer_codec(producer)?;
-            decodable(&codec)?;
-            Some((sfu.tap(now, producer, feed).ok()?, codec))
+            let format = sfu.tap_format(producer)?;
+            let codec = decodable(&format.codec)?;
+            Some((sfu.tap(now, producer, feed).ok()?, codec, format))
         });
         let tapped = tapped.await.ok().flatten();
-        if let Some((_, parameters)) = &tapped
-            && let Some(codec) = decodable(parameters)
-        {
+        if let Some((_, codec, format)) = &tapped {
             self.media.add_feed(Feed {
                 feed,
                 peer: track.peer,
                 kind: track.kind,
-                codec,
-                clock_rate: parameters.clock_rate,
-                channels: parameters.channels.unwrap_or(1),
-                payload_type: parameters.payload_type,
-                orientation_id: self.orientation_ids.get(&producer).copied(),
+                codec: *codec,
+                clock_rate: format.codec.clock_rate,
+                channels: format.codec.channels.unwrap_or(1),
+                payload_type: format.codec.payload_type,
+                orientation_id: format.orientation_id,
             });
             if track.paused {
                 self.media.pause_feed(feed, true);
             }
         }
         self.feeds.troubles.remove(&track.peer);
-        let tap = tapped.map(|(tap, _)| tap);
+        let tap = tapped.map(|(tap, ..)| tap);
         let running = Running { producer, peer: track.peer, kind: track.kind, tap, paused: track.paused };
         self.feeds.running.insert(feed, running);
     }

@@ -4,7 +4,6 @@ use super::{Stage, sfu_failure, worker_failure};
 use rooms::{ChatText, Command, Join, PeerCommand, Reply, SessionId};
 use signaling::{Caller, Outbox};
 use std::time::Instant;
-use wire::ortc::{MediaKind, RtpParameters, TransportOptions};
 use wire::sfu::*;
 use wire::stats::StatsReport;
 use wire::{Code, ConsumerId, Failure, PeerId, ProducerId, TransportId};
@@ -136,7 +135,7 @@ impl Stage {
                 router
             }
         };
-        let mut options: TransportOptions =
+        let mut options =
             self.try_sfu(move |sfu, now| sfu.create_transport(now, router, direction)).await?;
         options.ice_servers = self.ice_servers.clone();
         self.change(session, PeerCommand::AddTransport { id: options.id, direction }).await?;
@@ -147,19 +146,14 @@ impl Stage {
         let Produce { transport_id: transport, kind, rtp_parameters, app_data, paused } = asked;
         let muted = self.rooms.may_produce(session, transport, kind)?;
         let paused = paused.unwrap_or(false);
-        let orientation = orientation_id(kind, &rtp_parameters);
         let id = self
             .try_sfu(move |sfu, now| sfu.produce(now, transport, kind, rtp_parameters, paused || muted))
             .await?;
-        if let Some(extension) = orientation {
-            self.orientation_ids.insert(id, extension);
-        }
         let add = PeerCommand::AddProducer { transport, id, kind, app_data, paused };
         match self.change(session, add).await {
             Ok(_) => Ok(PeerReply::Produced { id }),
             Err(failure) => {
-                let _ = self.worker.call(move |sfu, now| drop(sfu.close_producer(now, id))).await;
-                self.orientation_ids.remove(&id);
+                let _ = self.worker.call(move |sfu, now| sfu.close_producer(now, id)).await;
                 Err(failure)
             }
         }
@@ -175,7 +169,7 @@ impl Stage {
         let id = options.id;
         let add = PeerCommand::AddConsumer { transport, id, producer, paused };
         if let Err(failure) = self.change(session, add).await {
-            let _ = self.worker.call(move |sfu, now| drop(sfu.close_consumer(now, id))).await;
+            let _ = self.worker.call(move |sfu, now| sfu.close_consumer(now, id)).await;
             return Err(failure);
         }
         let (peer_id, app_data) = match self.rooms.producer_owner(producer) {
@@ -215,12 +209,6 @@ impl Stage {
         Ok(PeerReply::Stats(Box::new(report)))
     }
 
-    pub(super) async fn on_sfu_event(&mut self, event: sfu::Event) {
-        match event {
-            _ => {}
-        }
-    }
-
     /// Asks the forwarding plane for something it may refuse.
     pub(super) async fn try_sfu<R: Send + 'static>(
         &self,
@@ -249,12 +237,6 @@ impl Wanted {
             consumers: self.consumers.into_iter().filter_map(|id| sfu.consumer_stats(now, id)).collect(),
         }
     }
-}
-
-/// 3GPP TS 26.114 §6.2.3 (CVO): phones say how they are held instead of turning the picture.
-fn orientation_id(kind: MediaKind, parameters: &RtpParameters) -> Option<u8> {
-    let extension = parameters.header_extensions.iter().find(|extension| extension.uri == "urn:3gpp:video-orientation");
-    extension.filter(|_| kind == MediaKind::Video).map(|extension| extension.id)
 }
 
 fn unexpected() -> Failure {

@@ -84,6 +84,10 @@ impl Stage {
         if let Some(reason) = self.feeds.trouble(guest.peer_id) {
             return Some(reason.clone());
         }
+        let path = self.rooms.transports_of(guest.peer_id).into_iter().find_map(|id| self.paths.trouble(id));
+        if let Some(reason) = path {
+            return Some(reason);
+        }
         let loss = guest.quality.packet_loss_pct;
         (loss >= BAD_LOSS_PCT).then(|| {
             format!("{loss:.0} % of their packets get lost: ask them to move closer to their Wi-Fi, or to use a cable.")

@@ -1,0 +1,334 @@
+//! The stage with a real forwarding plane and a real store, asked as signaling asks.
+
+use super::*;
+use crate::doors::Doors;
+use crate::obs_install::ObsInstall;
+use crate::obs_watch::ObsWatch;
+use crate::store::Opened;
+use crate::worker::WorkerConfig;
+use ::rooms::{Limits, OwnerToken, Setup};
+use ::signaling::backend::OUTBOX_CAPACITY;
+use ::signaling::{Backend, Caller, SessionId};
+use serde_json::json;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+use wire::ortc::{Direction, TransportOptions};
+use wire::rest::*;
+use wire::sfu::*;
+use wire::{ProducerId, SlotId, TransportId};
+
+/// An engine without HTTP, and the folder it keeps things in.
+struct Engine {
+    handle: StudioHandle,
+    stage: JoinHandle<()>,
+    folder: PathBuf,
+    owner: OwnerToken,
+}
+
+impl Engine {
+    async fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("greenroom-stage-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let engine = Self::start(&folder).await;
+        let room = CreateRoom { room_id: room(), title: Some("Friday".into()), is_private: None };
+        engine.handle.owner(OwnerRequest::CreateRoom(room)).await.unwrap();
+        engine
+    }
+
+    async fn start(folder: &Path) -> Self {
+        let Opened { store, saved, secrets } = open(folder).await;
+        let clock = Clock::start();
+        let owner = OwnerToken::new(secrets.owner_token);
+        let limits = Limits::default();
+        let setup = Setup { limits, slot_count: 2, key: secrets.signing_key, owner: owner.clone(), seed: rand::random() };
+        let announced = vec![IpAddr::from([127, 0, 0, 1])];
+        let config = WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 4_000_000 };
+        let (worker, sfu_events) = WorkerHandle::start(config).unwrap();
+        // No media worker: the stage must not care.
+        let (program, socket_path) = (folder.join("no-such-program"), folder.join("obs.sock"));
+        let media = ::outputs::obs::Config { program, socket_path, slot_count: 2 };
+        let (media, media_events) = ::outputs::obs::start(media, Box::new(drop));
+        let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(None));
+        let lan = "127.0.0.1:0".parse().unwrap();
+        let (doors, addresses) = Doors::new(lan, Vec::new(), folder.into(), store.clone());
+        let rooms = Rooms::restore(setup, saved, clock.now());
+        let ice_servers = Vec::new();
+        let parts =
+            Parts { rooms, clock, store, worker, sfu_events, media, media_events, addresses, obs: obs_seen, ice_servers };
+        let (stage, handle) = Stage::new(parts, owner.clone(), Outside { doors, obs }).await.unwrap();
+        Self { handle, stage: tokio::spawn(stage.run()), folder: folder.into(), owner }
+    }
+
+    /// Nothing is said to anybody, nothing is finished.
+    async fn kill(self) -> PathBuf {
+        self.stage.abort();
+        let _ = self.stage.await;
+        self.folder
+    }
+
+    async fn invite(&self) -> InviteCreated {
+        match self.handle.owner(OwnerRequest::CreateInvite(room(), CreateInvite::default())).await.unwrap() {
+            OwnerReply::InviteCreated(invite) => *invite,
+            other => panic!("no invite: {other:?}"),
+        }
+    }
+
+    async fn join(&self, name: &str, token: &str) -> Client {
+        self.try_join(name, Some(token), None).await.unwrap()
+    }
+
+    async fn try_join(&self, name: &str, token: Option<&str>, resume: Option<&str>) -> Result<Client, Failure> {
+        let session = SessionId(Uuid::new_v4());
+        let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
+        // The token comes with the handshake, as it does from the guest page.
+        let caller = Caller { session, address: [127, 0, 0, 1].into(), token: token.map(str::to_owned) };
+        let request = serde_json::from_value(json!({
+            "roomId": "show", "displayName": name, "resumeToken": resume,
+        }));
+        let joined = self.handle.join(caller, request.unwrap(), outbox).await?;
+        Ok(Client { handle: self.handle.clone(), session, joined, notices })
+    }
+
+    async fn admit(&self, client: &Client) {
+        let admit = OwnerRequest::Admit(room(), client.joined.peer_id, AssignSlot { slot: None });
+        self.handle.owner(admit).await.unwrap();
+    }
+
+    /// The first snapshot in which the guest is as wished.
+    async fn sees(&self, name: &str, wish: impl Fn(&wire::dashboard::GuestView) -> bool) {
+        let mut feed = self.handle.dashboard().await.unwrap();
+        let seen = feed.snapshot.wait_for(|snapshot| {
+            let mut guests = snapshot.rooms.iter().flat_map(|room| &room.guests);
+            guests.any(|guest| guest.display_name.as_str() == name && wish(guest))
+        });
+        tokio::time::timeout(PATIENCE, seen).await.expect("the dashboard shows it in time").unwrap();
+    }
+}
+
+/// A killed engine's storage thread lets go of the folder a moment later.
+async fn open(folder: &Path) -> Opened {
+    for _ in 0..500 {
+        match Store::open(folder) {
+            Ok(opened) => return opened,
+            Err(crate::store::StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the folder stays in use");
+}
+
+/// One joined session.
+struct Client {
+    handle: StudioHandle,
+    session: SessionId,
+    joined: Joined,
+    notices: mpsc::Receiver<Notice>,
+}
+
+impl Client {
+    async fn ask(&self, request: PeerRequest) -> Result<PeerReply, Failure> {
+        self.handle.request(self.session, request).await
+    }
+
+    async fn transport(&self, direction: Direction) -> TransportOptions {
+        let asked = CreateTransport { direction: Some(direction), ..CreateTransport::default() };
+        match self.ask(PeerRequest::CreateWebrtcTransport(asked)).await.unwrap() {
+            PeerReply::Transport(options) => *options,
+            other => panic!("no transport: {other:?}"),
+        }
+    }
+
+    async fn produce(&self, transport: TransportId, what: serde_json::Value) -> Result<ProducerId, Failure> {
+        let mut produce = json!({ "transportId": transport });
+        produce.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+        match self.ask(PeerRequest::Produce(serde_json::from_value(produce).unwrap())).await? {
+            PeerReply::Produced { id } => Ok(id),
+            other => panic!("not produced: {other:?}"),
+        }
+    }
+
+    async fn consume(&self, producer: ProducerId) -> Result<ConsumerReply, Failure> {
+        let rtp_capabilities = self.joined.router_rtp_capabilities.clone();
+        let consume = Consume { producer_id: producer, rtp_capabilities, transport_id: None, paused: None };
+        match self.ask(PeerRequest::Consume(consume)).await? {
+            PeerReply::Consumer(reply) => Ok(*reply),
+            other => panic!("not consumed: {other:?}"),
+        }
+    }
+
+    /// The next notice but the regular ones.
+    async fn hears(&mut self) -> String {
+        loop {
+            let notice = tokio::time::timeout(PATIENCE, self.notices.recv()).await.expect("is told something in time");
+            let (event, _) = notice.expect("is not disconnected").into_event();
+            if event != "quality" {
+                return event;
+            }
+        }
+    }
+}
+
+fn camera() -> serde_json::Value {
+    json!({ "kind": "video", "appData": { "source": "camera" }, "rtpParameters": {
+        "mid": "0",
+        "codecs": [
+            { "mimeType": "video/VP8", "payloadType": 96, "clockRate": 90000, "rtcpFeedback": [{ "type": "nack" }, { "type": "nack", "parameter": "pli" }] },
+            { "mimeType": "video/rtx", "payloadType": 97, "clockRate": 90000, "parameters": { "apt": 96 } },
+        ],
+        "headerExtensions": [{ "uri": "urn:ietf:params:rtp-hdrext:sdes:mid", "id": 1 }],
+        "encodings": [{ "ssrc": 1111, "rtx": { "ssrc": 1112 } }],
+        "rtcp": { "cname": "guest", "reducedSize": true },
+    }})
+}
+
+fn room() -> RoomId {
+    RoomId::parse("show").unwrap()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, Failure>) -> Code {
+    result.unwrap_err().code
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_guest_waits_is_let_in_and_is_received() {
+    let engine = Engine::new("in").await;
+    let mut host = engine.join("Mira", engine.owner.reveal()).await;
+    let invite = engine.invite().await;
+    let mut ada = engine.join("Ada", &invite.token).await;
+    assert_eq!((ada.joined.state, ada.joined.title.as_str()), (PeerState::Waiting, "Friday"));
+    assert!(ada.joined.peers.is_empty());
+
+    let sending = ada.transport(Direction::Send).await;
+    assert!(!sending.ice_candidates.is_empty());
+    let producer = ada.produce(sending.id, camera()).await.unwrap();
+    host.transport(Direction::Recv).await;
+    assert_eq!(code(host.consume(producer).await), Code::NotFound, "still in the green room");
+    engine.sees("Ada", |ada| ada.state == PeerState::Waiting && ada.camera == wire::dashboard::TrackView::On).await;
+
+    engine.admit(&ada).await;
+    assert_eq!(ada.hears().await, "admitted");
+    assert_eq!((host.hears().await, host.hears().await), ("peer-joined".into(), "new-producer".into()));
+    let reply = host.consume(producer).await.unwrap();
+    assert_eq!((reply.peer_id, reply.app_data["source"].as_str()), (ada.joined.peer_id, Some("camera")));
+    assert_eq!(reply.options.rtp_parameters.codecs[0].mime_type, "video/VP8");
+    host.ask(PeerRequest::ResumeConsumer(ConsumerRef { consumer_id: reply.options.id })).await.unwrap();
+    let slot = SlotId::try_from(1).unwrap();
+    engine.sees("Ada", move |ada| ada.slot == Some(slot)).await;
+
+    ada.ask(PeerRequest::LeaveRoom).await.unwrap();
+    let heard = [host.hears().await, host.hears().await, host.hears().await];
+    assert_eq!(heard, ["consumer-closed", "producer-closed", "peer-left"]);
+    assert!(ada.notices.recv().await.is_none_or(|_| ada.notices.is_closed()), "nothing more is said to Ada");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    let engine = Engine::new("kill").await;
+    let invite = engine.invite().await;
+    let ada = engine.join("Ada", &invite.token).await;
+    engine.admit(&ada).await;
+    let resume = ada.joined.resume_token.clone();
+    drop(ada);
+    let folder = engine.kill().await;
+
+    let engine = Engine::start(&folder).await;
+    engine.sees("Ada", |ada| !ada.connected && ada.slot.is_some()).await;
+    assert_eq!(code(engine.try_join("Eve", Some(&invite.token), None).await.map(|_| ())), Code::InviteUsedUp);
+    let ada = engine.try_join("Ada", Some(&invite.token), Some(&resume)).await.unwrap();
+    assert_eq!((ada.joined.state, ada.joined.resumed), (PeerState::Live, false));
+    engine.sees("Ada", |ada| ada.connected && ada.slot.is_some()).await;
+    // The transports are new, so are the tracks.
+    let sending = ada.transport(Direction::Send).await;
+    ada.produce(sending.id, camera()).await.unwrap();
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_their_codes() {
+    let engine = Engine::new("bad").await;
+    let host = engine.join("Mira", engine.owner.reveal()).await;
+    let ada = engine.join("Ada", &engine.invite().await.token).await;
+    engine.admit(&ada).await;
+    let sending = ada.transport(Direction::Send).await.id;
+    let nobody = Uuid::nil();
+
+    assert_eq!(code(host.produce(sending, camera()).await), Code::NotFound, "another's transport");
+    let mut alien = camera();
+    alien["rtpParameters"]["codecs"] = json!([{ "mimeType": "video/AV9", "payloadType": 96, "clockRate": 90000 }]);
+    assert_eq!(code(ada.produce(sending, alien).await), Code::UnsupportedCodec);
+    let mut twisted = camera();
+    twisted["kind"] = "audio".into();
+    assert!(ada.produce(sending, twisted).await.is_err());
+    assert_eq!(code(ada.consume(ProducerId(nobody)).await), Code::NotFound);
+    let chat = |text: &str| PeerRequest::Chat(Chat { text: text.into() });
+    assert_eq!(code(ada.ask(chat("\u{7}")).await), Code::InvalidRequest);
+    let restart = PeerRequest::RestartIce(TransportRef { transport_id: TransportId(nobody) });
+    assert_eq!(code(ada.ask(restart).await), Code::NotFound);
+    let directionless = PeerRequest::CreateWebrtcTransport(CreateTransport::default());
+    assert_eq!(code(ada.ask(directionless).await), Code::InvalidRequest);
+    let two = GetStats { transport_id: Some(sending), producer_id: Some(ProducerId(nobody)), consumer_id: None };
+    assert_eq!(code(ada.ask(PeerRequest::GetStats(two)).await), Code::InvalidRequest);
+    let stranger = engine.handle.request(SessionId(nobody), PeerRequest::LeaveRoom).await;
+    assert_eq!(code(stranger), Code::NotJoined);
+    assert_eq!(code(engine.try_join("Eve", None, None).await.map(|_| ())), Code::InviteRequired);
+
+    // None of it disturbed anybody.
+    ada.produce(sending, camera()).await.unwrap();
+    ada.ask(PeerRequest::GetStats(GetStats::default())).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_disconnected_and_may_resume() {
+    let engine = Engine::new("slow").await;
+    let host = engine.join("Mira", engine.owner.reveal()).await;
+    let ada = engine.join("Ada", &engine.invite().await.token).await;
+    engine.admit(&ada).await;
+    for _ in 0..OUTBOX_CAPACITY {
+        host.ask(PeerRequest::Chat(Chat { text: "hello".into() })).await.unwrap();
+    }
+    engine.sees("Ada", |ada| !ada.connected).await;
+    let resumed = engine.try_join("Ada", None, Some(&ada.joined.resume_token)).await.unwrap();
+    assert_eq!(resumed.joined.peer_id, ada.joined.peer_id);
+}
+
+#[tokio::test]
+async fn a_caller_who_gave_up_waiting_is_not_counted_as_connected() {
+    let engine = Engine::new("gave-up").await;
+    let (outbox, _notices) = mpsc::channel(OUTBOX_CAPACITY);
+    let invite = engine.invite().await;
+    let caller = Caller { session: SessionId(Uuid::new_v4()), address: [127, 0, 0, 1].into(), token: Some(invite.token) };
+    let request = serde_json::from_value(json!({ "roomId": "show", "displayName": "Ada" })).unwrap();
+    let join = engine.handle.join(caller, request, outbox);
+    // Polled once: the request is sent, the answer never taken.
+    tokio::select! {
+        biased;
+        _ = join => {}
+        () = std::future::ready(()) => {}
+    }
+    engine.sees("Ada", |ada| !ada.connected).await;
+}
+
+#[tokio::test]
+async fn a_closing_engine_says_so_and_lets_nobody_in() {
+    let engine = Engine::new("closing").await;
+    let mut host = engine.join("Mira", engine.owner.reveal()).await;
+    engine.handle.say_goodbye(Duration::from_secs(2)).await;
+    assert_eq!(host.hears().await, "server-closing");
+    let late = engine.try_join("Late", Some(engine.owner.reveal()), None).await;
+    assert_eq!(code(late.map(|_| ())), Code::ServerClosing);
+}
+
+#[tokio::test]
+async fn a_media_worker_that_cannot_start_is_the_streamers_news_and_no_guests() {
+    let engine = Engine::new("no-media").await;
+    let mut feed = engine.handle.dashboard().await.unwrap();
+    let failed = feed.snapshot.wait_for(|snapshot| matches!(snapshot.media_worker, OutputStatus::Failed { .. }));
+    tokio::time::timeout(PATIENCE, failed).await.expect("in time").unwrap();
+    let health = engine.handle.health().await;
+    assert_eq!(health.status, "unhealthy");
+    assert_eq!(health.workers, 1);
+    engine.join("Mira", engine.owner.reveal()).await;
+}
