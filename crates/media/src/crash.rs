@@ -14,6 +14,15 @@ pub fn blaming<T>(feed: FeedId, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Makes a panic on any thread the end of the process: half a worker would go unnoticed, a dead one is replaced.
+pub fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}
+
 /// Tells the engine which feed brought this process down; for faults that are noticed from outside.
 pub fn blame(feed: FeedId) {
     let mut message = [TAG_BLAME; 5];

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     };
     // The descriptors end with the engine too; this also holds when a copy of one has leaked into another process.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    greenroom_media::crash::abort_on_panic();
     match run(link, media) {
         Exit::EngineGone => ExitCode::SUCCESS,
         Exit::Socket(error) => {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::camera::{BLUE, Camera, RED};
+use common::camera::{BLUE, Camera, Pixel, RED};
 use common::engine::{Engine, Viewer, peer};
 use frame_ipc::Rotation;
 use rtp::codec::VideoCodec;
@@ -111,6 +111,34 @@ fn a_stream_changes_its_size_without_a_gap() {
         let seen: Vec<_> = viewer.pictures.iter().map(|seen| (seen.info.width, seen.info.height)).collect();
         assert_eq!(seen, sizes.iter().flat_map(|size| [*size; 2]).collect::<Vec<_>>(), "{codec:?}");
         assert_eq!(viewer.numbers(), (1..=8).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn odd_sizes_and_full_chroma_arrive_as_what_obs_takes() {
+    let full_chroma = Camera::with_format(VideoCodec::Vp9, Pixel::YUV444P, 322, 182);
+    let cameras = [
+        (Codec::Vp8, Camera::new(VideoCodec::Vp8, 321, 181)),
+        (Codec::H264, Camera::new(VideoCodec::H264, 322, 182)),
+        (Codec::Vp9, full_chroma),
+    ];
+    for (codec, mut camera) in cameras {
+        let engine = Engine::start();
+        engine.add_video(1, codec);
+        engine.bind(1, Some(("Ada", peer())));
+        let mut viewer = Viewer::of(&engine.socket, 1);
+        for packet in camera.shoot(33, true).1 {
+            engine.send(1, &packet);
+        }
+        viewer.until("a picture", |viewer| !viewer.pictures.is_empty());
+        let seen = &viewer.pictures[0];
+        assert_eq!(seen.number, Some(1), "{codec:?}");
+        assert!(
+            seen.chroma.0.abs_diff(BLUE) < 6 && seen.chroma.1.abs_diff(RED) < 6,
+            "{codec:?} {:?}",
+            seen.chroma
+        );
+        assert_eq!(seen.info.width / 2, if codec == Codec::Vp8 { 160 } else { 161 });
     }
 }
 

@@ -60,7 +60,7 @@ impl Track {
         if self.feed.inbox.is_closed() {
             return false;
         }
-        match self.chunk_at(play_ns) {
+        match blaming(self.feed.id, || self.chunk_at(play_ns)) {
             Some(chunk) if self.feed.active.load(Ordering::Acquire) => {
                 slots.write_audio(self.feed.peer, &chunk, play_ns, &self.feed.active);
                 self.meter.push(&chunk);
@@ -176,21 +176,20 @@ impl Track {
     fn fill(&mut self, play_ns: u64) -> bool {
         let queued_ns = self.stretcher.held() as u64 * 1_000_000_000 / u64::from(SAMPLE_RATE);
         let output = &mut self.decoded[..];
-        let feed = self.feed.id;
         let mut lost = false;
         let (decoded, end) = match self.jitter.next(play_ns, queued_ns) {
             Step::Play { item, timestamp, samples } => {
-                let decoded = blaming(feed, || decode(&mut self.decoder, &item, false, samples, output));
+                let decoded = decode(&mut self.decoder, &item, false, samples, output);
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Recover { next, timestamp, samples } => {
                 lost = true;
-                let decoded = blaming(feed, || decode(&mut self.decoder, next, true, samples, output));
+                let decoded = decode(&mut self.decoder, next, true, samples, output);
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Conceal { timestamp, samples } => {
                 lost = true;
-                let decoded = blaming(feed, || decode(&mut self.decoder, &[], false, samples, output));
+                let decoded = decode(&mut self.decoder, &[], false, samples, output);
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Silence { why, timestamp, samples } => {

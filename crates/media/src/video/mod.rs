@@ -36,7 +36,9 @@ pub struct Surroundings {
 /// Starts the feed's thread; it ends when the feed's inbox is closed.
 pub fn start(feed: Arc<Feed>, timing: Arc<GuestTiming>, around: Surroundings) -> io::Result<()> {
     let name = format!("video-{}", feed.id);
-    thread::Builder::new().name(name).spawn(move || Track::new(feed, timing, around).run())?;
+    thread::Builder::new().name(name).spawn(move || {
+        blaming(feed.id, || Track::new(feed, timing, around).run());
+    })?;
     Ok(())
 }
 
@@ -225,17 +227,19 @@ impl Track {
     }
 
     fn decode(&mut self, frame: &Frame) -> Result<Option<Picture>, DecodeError> {
-        let since = &self.feed.counters.decoding_since_ns;
+        let feed = self.feed.clone();
+        let since = &feed.counters.decoding_since_ns;
         since.store(now_ns(), Ordering::Relaxed);
-        let result = blaming(self.feed.id, || {
-            let decoder = match &mut self.decoder {
-                Some(decoder) => decoder,
-                none => none.insert(Decoder::new(self.codec)?),
-            };
-            decoder.decode(&frame.data, frame.timestamp)
-        });
+        let result = self.decoder().and_then(|decoder| decoder.decode(&frame.data, frame.timestamp));
         since.store(0, Ordering::Relaxed);
         result
+    }
+
+    fn decoder(&mut self) -> Result<&mut Decoder, DecodeError> {
+        match &mut self.decoder {
+            Some(decoder) => Ok(decoder),
+            none => Ok(none.insert(Decoder::new(self.codec)?)),
+        }
     }
 
     fn handle_picture(&mut self, picture: Picture, frame: &Frame) {
@@ -291,7 +295,7 @@ impl Track {
         }
         // The next one is due a period after this one was, not after it came, or 30 fps would give 7.5 for 8.
         self.preview_due_ns = (self.preview_due_ns + PREVIEW_PERIOD_NS).max(now);
-        match blaming(self.feed.id, || self.previewer.jpeg(picture, rotation)) {
+        match self.previewer.jpeg(picture, rotation) {
             Ok(jpeg) => {
                 self.around.link.preview(self.feed.peer, &jpeg);
             }

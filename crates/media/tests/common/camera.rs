@@ -1,6 +1,6 @@
 //! A camera whose pictures carry their number in black and white bars, encoded and cut into RTP packets.
 
-use ffmpeg::format::Pixel;
+pub use ffmpeg::format::Pixel;
 use ffmpeg::{Dictionary, Rational, codec, frame, picture};
 use ffmpeg_the_third as ffmpeg;
 use rtp::codec::VideoCodec;
@@ -11,6 +11,7 @@ use rtp::packet::FixedHeader;
 pub struct Camera {
     codec: VideoCodec,
     size: (u32, u32),
+    format: Pixel,
     encoder: codec::encoder::Video,
     number: u16,
     sequence: u16,
@@ -25,11 +26,16 @@ pub const ORIENTATION_ID: u8 = 4;
 
 impl Camera {
     pub fn new(codec: VideoCodec, width: u32, height: u32) -> Self {
-        let encoder = open(codec, width, height);
+        Self::with_format(codec, Pixel::YUV420P, width, height)
+    }
+
+    pub fn with_format(codec: VideoCodec, format: Pixel, width: u32, height: u32) -> Self {
+        let encoder = open(codec, format, width, height);
         let sequence = 65_500;
         Self {
             codec,
             size: (width, height),
+            format,
             encoder,
             number: 0,
             sequence,
@@ -42,14 +48,14 @@ impl Camera {
     /// Takes another size, as a browser does when the network gets worse.
     pub fn resize(&mut self, width: u32, height: u32) {
         self.size = (width, height);
-        self.encoder = open(self.codec, width, height);
+        self.encoder = open(self.codec, self.format, width, height);
     }
 
     /// The next picture, `after_ms` after the one before: its number and its packets.
     pub fn shoot(&mut self, after_ms: u32, keyframe: bool) -> (u16, Vec<Vec<u8>>) {
         self.number += 1;
         self.timestamp = self.timestamp.wrapping_add(after_ms * 90);
-        let mut picture = draw(self.number, self.size.0, self.size.1);
+        let mut picture = draw(self.number, self.format, self.size);
         picture.set_pts(Some(i64::from(self.number)));
         picture.set_kind(if keyframe { picture::Type::I } else { picture::Type::None });
         self.encoder.send_frame(&picture).unwrap();
@@ -120,8 +126,8 @@ pub fn read_number(luma: &[u8], stride: usize, width: u32, height: u32) -> Optio
     })
 }
 
-fn draw(number: u16, width: u32, height: u32) -> frame::Video {
-    let mut picture = frame::Video::new(Pixel::YUV420P, width, height);
+fn draw(number: u16, format: Pixel, (width, height): (u32, u32)) -> frame::Video {
+    let mut picture = frame::Video::new(format, width, height);
     let stride = picture.stride(0);
     for (y, row) in picture.data_mut(0).chunks_mut(stride).enumerate() {
         for (x, luma) in row.iter_mut().take(width as usize).enumerate() {
@@ -139,7 +145,7 @@ fn draw(number: u16, width: u32, height: u32) -> frame::Video {
 pub const BLUE: u8 = 90;
 pub const RED: u8 = 160;
 
-fn open(codec: VideoCodec, width: u32, height: u32) -> codec::encoder::Video {
+fn open(codec: VideoCodec, format: Pixel, width: u32, height: u32) -> codec::encoder::Video {
     let (name, options): (_, &[_]) = match codec {
         VideoCodec::Vp8 => ("libvpx", &[("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")]),
         VideoCodec::Vp9 => {
@@ -154,7 +160,7 @@ fn open(codec: VideoCodec, width: u32, height: u32) -> codec::encoder::Video {
     let mut video = codec::Context::new_with_codec(found).encoder().video().unwrap();
     video.set_width(width);
     video.set_height(height);
-    video.set_format(Pixel::YUV420P);
+    video.set_format(format);
     video.set_time_base(Rational(1, 30));
     video.set_bit_rate(1_500_000);
     video.set_gop(10_000);
