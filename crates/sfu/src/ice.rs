@@ -90,6 +90,11 @@ impl Agent {
         self.state
     }
 
+    /// Whether the peer wants to hear from us (RFC 7675 §5.1).
+    pub fn has_consent(&self) -> bool {
+        matches!(self.state, State::Connected | State::Disconnected)
+    }
+
     /// Where to send.
     pub fn selected(&self) -> Option<SocketAddr> {
         self.selected

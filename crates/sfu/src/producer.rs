@@ -26,11 +26,12 @@ impl Producer {
         video_codec(self.agreed.codec)
     }
 
-    /// The best layer that is flowing and not above `limit`; failing that the worst that flows; failing that 0.
-    pub fn best_layer(&self, limit: Option<u8>, ms: Millis) -> u8 {
+    /// The best layer that is flowing and not above `limit`; failing that the worst that flows. `None` while nothing
+    /// does: a still screen sends nothing for long, and its receivers should stay where they are.
+    pub fn best_layer(&self, limit: Option<u8>, ms: Millis) -> Option<u8> {
         let flowing = || (0u8..).zip(&self.streams).filter(|(_, s)| s.is_flowing(ms)).map(|(layer, _)| layer);
         let within = flowing().filter(|layer| limit.is_none_or(|limit| *layer <= limit)).last();
-        within.or_else(|| flowing().next()).unwrap_or(0)
+        within.or_else(|| flowing().next())
     }
 
     /// The timestamp layer `to` would show at the moment layer `from` shows `timestamp`, by what the sender's reports

@@ -101,6 +101,11 @@ impl Transport {
         matches!(self.security, Security::Connected { .. })
     }
 
+    /// Connected, and the peer still wants to hear from us.
+    pub fn may_send(&self) -> bool {
+        self.is_connected() && self.ice.has_consent()
+    }
+
     pub fn note_round_trip(&mut self, sample: Millis) {
         self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
     }

@@ -1,5 +1,6 @@
 //! Stories of whole calls, in memory and in virtual time: scripted clients with real ICE, DTLS and SRTP.
 
+mod allocation;
 mod client;
 mod connecting;
 mod forwarding;

@@ -82,14 +82,14 @@ impl Worker {
         used_recently && ice.state() == ice::State::Connected
     }
 
-    fn on_ice_alive(&mut self, now: Instant, key: usize) {
+    /// The path works, for the first time or again.
+    pub(super) fn on_ice_alive(&mut self, now: Instant, key: usize) {
         let transport = &mut self.transports[key];
         if let Security::Ready(peer) = &transport.security {
             let peer = peer.clone();
             self.start_handshake(now, key, peer);
         } else if transport.is_connected() {
-            let transport = transport.id;
-            self.emit(Event::TransportConnected { transport });
+            self.on_media_possible(now, key);
         }
     }
 
@@ -129,8 +129,6 @@ impl Worker {
                 let before = std::mem::replace(&mut transport.security, Security::Failed);
                 if let Security::Handshaking(dtls) = before {
                     transport.security = Security::Connected { dtls, keys, profile };
-                    let transport = transport.id;
-                    self.emit(Event::TransportConnected { transport });
                     self.on_media_possible(now, key);
                 }
             }
@@ -165,10 +163,13 @@ impl Worker {
         self.emit(Event::TransportFailed { transport, reason });
     }
 
-    /// Consumers that were resumed before DTLS was up missed their keyframe.
     fn on_media_possible(&mut self, now: Instant, key: usize) {
         let transport = &mut self.transports[key];
         transport.next_report = 0;
+        let id = transport.id;
+        self.emit(Event::TransportConnected { transport: id });
+        // Consumers that were resumed before missed their keyframe.
+        let transport = &self.transports[key];
         let producers: Vec<usize> = transport.consumers.iter().map(|c| self.consumers[*c].producer).collect();
         for producer in producers {
             self.request_wanted_keyframes(now, producer);

@@ -25,8 +25,7 @@ impl Worker {
         };
         let transport = &mut self.transports[key];
         if transport.ice.note_alive(now) {
-            let transport = transport.id;
-            self.emit(super::Event::TransportConnected { transport });
+            self.on_ice_alive(now, key);
         }
         let Some(plain) = datagram.get_mut(..len) else { return };
         if source.is_rtx {
@@ -202,6 +201,9 @@ impl Worker {
             }
             let transport = &mut self.transports[consumer.transport];
             let Security::Connected { keys, .. } = &transport.security else { continue };
+            if !transport.ice.has_consent() {
+                continue;
+            }
             let Some(placed) = consumer.forwarder.place(&incoming, align) else { continue };
             let fixed = FixedHeader {
                 marker: packet.marker(),

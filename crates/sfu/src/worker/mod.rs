@@ -457,7 +457,7 @@ impl Worker {
         // Below 2^15, so that losing the first packets cannot lose a roll-over (RFC 3711 §3.3.1).
         let first_out = self.random.random_range(1..0x7000);
         let mut forwarder = Forwarder::new(codec, first_out);
-        forwarder.set_target(source.best_layer(None, self.clock.ms(now)));
+        forwarder.set_target(source.best_layer(None, self.clock.ms(now)).unwrap_or(0));
         let id = ConsumerId(uuid::Builder::from_random_bytes(self.random.random()).into_uuid());
         let options = ConsumerOptions {
             id,
@@ -549,7 +549,7 @@ impl Worker {
         let id = TapId(self.uuid());
         let source = &mut self.producers[key];
         let mut forwarder = Forwarder::for_tap(source.video_codec());
-        forwarder.set_target(source.best_layer(None, self.clock.ms(now)));
+        forwarder.set_target(source.best_layer(None, self.clock.ms(now)).unwrap_or(0));
         let tap = self.taps.insert(Tap { id, producer: key, tag, forwarder });
         source.taps.push(tap);
         self.tap_keys.insert(id, tap);

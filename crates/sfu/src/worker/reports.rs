@@ -1,6 +1,6 @@
 //! RTCP: what clients tell of their streams and ask of ours, and what we tell and ask in return.
 
-use super::{Event, TapSink, Worker, mark_dirty};
+use super::{TapSink, Worker, mark_dirty};
 use crate::clock::{Millis, to_fixed_point};
 use crate::transport::Security;
 use crate::xr;
@@ -28,8 +28,7 @@ impl Worker {
             return;
         };
         if transport.ice.note_alive(now) {
-            let transport = transport.id;
-            self.emit(Event::TransportConnected { transport });
+            self.on_ice_alive(now, key);
         }
         for packet in parse(compound) {
             match packet {
@@ -167,7 +166,7 @@ impl Worker {
         let ms = self.clock.ms(now);
         let transport = &mut self.transports[key];
         transport.urgent = false;
-        if !transport.is_connected() {
+        if !transport.may_send() {
             return;
         }
         let patience = transport.round_trip;
@@ -213,7 +212,7 @@ impl Worker {
         let transport = &mut self.transports[key];
         let Some(mut log) = transport.arrivals.take() else { return };
         let mut compound = std::mem::take(&mut self.compound);
-        if transport.is_connected() {
+        if transport.may_send() {
             while log.write(&mut compound, transport.rtcp_ssrc) {
                 push_compound(transport, &mut compound, ms);
             }
@@ -225,7 +224,7 @@ impl Worker {
 
     /// The reports of one interval: of what the client sends, and of what it receives.
     pub(super) fn write_reports(&mut self, now: Instant, key: usize) {
-        if !self.transports[key].is_connected() {
+        if !self.transports[key].may_send() {
             return;
         }
         let mut compound = std::mem::take(&mut self.compound);

@@ -35,7 +35,7 @@ impl Worker {
         self.tick_ice(now, key);
         self.tick_dtls(now, key);
         let transport = &mut self.transports[key];
-        if !transport.is_connected() {
+        if !transport.may_send() {
             return;
         }
         let producers = transport.producers.iter().map(|p| &self.producers[*p]);
@@ -71,6 +71,9 @@ impl Worker {
         match transport.ice.state() {
             ice::State::Disconnected => self.emit(Event::TransportDisconnected { transport: id }),
             ice::State::Failed => {
+                for consumer in &self.transports[key].consumers {
+                    self.consumers[*consumer].forwarder.pause();
+                }
                 let reason = "nothing was heard from the client".into();
                 self.emit(Event::TransportFailed { transport: id, reason });
             }
@@ -96,13 +99,13 @@ impl Worker {
             let mut changed = false;
             for consumer in &producer.consumers {
                 let consumer = &mut self.consumers[*consumer];
-                let best = producer.best_layer(consumer.preferred_layer, ms);
+                let Some(best) = producer.best_layer(consumer.preferred_layer, ms) else { continue };
                 changed |= !consumer.paused && best != consumer.forwarder.target();
                 consumer.forwarder.set_target(best);
             }
             for tap in &producer.taps {
                 let tap = &mut self.taps[*tap];
-                let best = producer.best_layer(None, ms);
+                let Some(best) = producer.best_layer(None, ms) else { continue };
                 changed |= best != tap.forwarder.target();
                 tap.forwarder.set_target(best);
             }

@@ -1,0 +1,106 @@
+//! The steady state asks the allocator for nothing.
+
+use super::client::Outgoing;
+use super::*;
+
+/// Takes everything, keeps nothing.
+struct Deaf;
+
+impl TapSink for Deaf {
+    fn rtp(&mut self, _tag: u32, _arrival: Instant, _packet: &[u8]) {}
+    fn sender_report(&mut self, _tag: u32, _arrival: Instant, _ntp: u64, _rtp_timestamp: u32) {}
+}
+
+/// Twenty milliseconds of a guest: one packet of sound, four of pictures, of which one goes missing now and then and
+/// comes back.
+fn moment(world: &World, sender: usize, n: u64) -> Vec<Vec<u8>> {
+    let client = &world.clients[sender];
+    let audio = Outgoing {
+        ssrc: AUDIO_SSRC,
+        payload_type: 111,
+        sequence: n,
+        timestamp: n as u32 * 960,
+        extensions: vec![
+            (MID_ID, b"0".to_vec()),
+            (LEVEL_ID, vec![40]),
+            (TRANSPORT_CC_ID, (n as u16 * 5).to_be_bytes().to_vec()),
+        ],
+        payload: vec![0x78; 80],
+    };
+    let video = |sequence: u64| Outgoing {
+        ssrc: VIDEO_SSRC,
+        payload_type: 96,
+        sequence,
+        timestamp: n as u32 * 1_800,
+        extensions: vec![(TRANSPORT_CC_ID, (n as u16 * 5 + 1).to_be_bytes().to_vec())],
+        payload: vp8_payload(n as u16, sequence % 400 == 0, 1_000),
+    };
+    let mut datagrams = vec![client.rtp(&audio)];
+    for sequence in n * 4..n * 4 + 4 {
+        if sequence % 100 != 50 {
+            datagrams.push(client.rtp(&video(sequence)));
+        }
+    }
+    if (n * 4) % 100 == 56 {
+        let lost = video(n * 4 - 6);
+        let payload = [&(lost.sequence as u16).to_be_bytes()[..], &lost.payload].concat();
+        datagrams.push(client.rtp(&Outgoing {
+            ssrc: RTX_SSRC,
+            payload_type: 97,
+            sequence: n,
+            payload,
+            ..lost
+        }));
+    }
+    datagrams
+}
+
+#[test]
+fn forwarding_allocates_nothing_once_it_runs() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let receivers = [world.receiver(), world.receiver(), world.receiver()];
+    let audio = world.produce(sender, MediaKind::Audio, opus());
+    let video = world.produce(sender, MediaKind::Video, vp8());
+    for receiver in receivers {
+        world.consume(receiver, audio);
+        world.consume(receiver, video);
+    }
+    world.worker.tap(world.now, audio, 1).unwrap();
+    world.worker.tap(world.now, video, 2).unwrap();
+    let mut info = rtp::rtcp::SenderInfo { ntp: 1 << 40, rtp_timestamp: 0, packet_count: 1, octet_count: 1 };
+    for ssrc in [AUDIO_SSRC, VIDEO_SSRC] {
+        info.ntp += 1;
+        let mut report = Vec::new();
+        rtp::rtcp::write_sender_report(&mut report, ssrc, &info, &[]);
+        let bytes = world.clients[sender].protect_rtcp(&report);
+        world.send(sender, bytes);
+    }
+    let from = world.clients[sender].address;
+    let (mut packets_out, mut allocations) = (0u64, 0);
+    for n in 0..1_000u64 {
+        let mut datagrams = moment(&world, sender, n);
+        world.now += Duration::from_millis(20);
+        if n % 100 == 0 {
+            for receiver in receivers {
+                world.check(receiver);
+            }
+        }
+        let World { worker, now, .. } = &mut world;
+        let run = allocation_counter::measure(|| {
+            for datagram in &mut datagrams {
+                worker.handle_datagram(*now, from, datagram, &mut Deaf);
+            }
+            worker.handle_timeout(*now);
+            worker.flush(*now, &mut |transmit| {
+                packets_out += transmit.contents.len().div_ceil(transmit.segment_size) as u64
+            });
+        });
+        // Buffers, rings and tables reach their size in the first ten seconds.
+        if n >= 500 {
+            allocations += run.count_total;
+        }
+    }
+    assert!(packets_out > 15_000, "{packets_out}");
+    assert_eq!(allocations, 0);
+}
