@@ -79,6 +79,8 @@ fn licences() -> Result<()> {
             &mut command("cargo", ["install", "--locked", "cargo-deny", "--version", CARGO_DENY]),
         )?;
     }
+    // Its offline check reads every crate of the lock file, also those for other systems.
+    step("Fetching crates", &mut command("cargo", ["fetch", "--locked"]))?;
     step(
         "Licences, bans and sources (cargo-deny)",
         &mut command(
