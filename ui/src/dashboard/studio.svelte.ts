@@ -21,6 +21,11 @@ export interface FreshInvite {
   invite: InviteCreated;
 }
 
+export interface Occupant {
+  room: RoomView;
+  guest: GuestView;
+}
+
 type OnPreview = (jpeg: Uint8Array<ArrayBuffer>) => void;
 
 export class Studio {
@@ -80,10 +85,11 @@ export class Studio {
     };
   }
 
-  /** Who is in each slot of the room. */
-  occupants(room: RoomView): Map<SlotId, GuestView> {
-    return new Map(room.guests.flatMap(guest => (guest.slot === null ? [] : [[guest.slot, guest] as const])));
-  }
+  /** Who is in each slot. Slots are the show's, not a room's: OBS has one set of them. */
+  readonly occupants: ReadonlyMap<SlotId, Occupant> = $derived.by(() => {
+    const seated = (this.snapshot?.rooms ?? []).flatMap(room => room.guests.map(guest => ({ room, guest })));
+    return new Map(seated.flatMap(occupant => (occupant.guest.slot === null ? [] : [[occupant.guest.slot, occupant] as const])));
+  });
 
   async createRoom(title: string): Promise<boolean> {
     const roomId = slugOf(title) || `room-${Math.random().toString(36).slice(2, 8)}`;

@@ -1,6 +1,6 @@
 // How long to wait before trying again.
 
-/** Waits of 0.5 s, doubling up to 8 s, each shortened by up to a third at random so that guests do not return in step. */
+/** Waits of 0.5 s, doubling up to 2 s, each shortened by up to a third at random so that guests do not return in step. */
 export class Backoff {
   #attempt = 0;
 
@@ -41,4 +41,5 @@ export class Wait {
 }
 
 const SHORTEST_MS = 500;
-const LONGEST_MS = 8_000;
+/** A studio that restarts wants its guests back within seconds, and a dozen of them asking costs it nothing. */
+const LONGEST_MS = 2_000;

@@ -184,12 +184,14 @@ describe('a stay', () => {
     expect(produced).toContainEqual(expect.objectContaining({ kind: 'audio', paused: true }));
   });
 
-  it('keeps the newest 200 lines of chat and marks its own', async () => {
+  it('keeps the newest 200 lines of chat, its own among them, once', async () => {
     const { script, client, soon } = setting();
     await soon();
-    for (let n = 0; n < 250; n += 1) script.tell({ event: 'chat', data: { peerId: n === 249 ? 'p-me' : 'p-grace', displayName: 'x', text: `${n}`, at: n } });
+    for (let n = 0; n < 250; n += 1) script.tell({ event: 'chat', data: { peerId: 'p-grace', displayName: 'Grace', text: `${n}`, at: n } });
+    await client.say('hello');
+    script.tell({ event: 'chat', data: { peerId: 'p-me', displayName: 'Ada', text: 'hello', at: 0 } });
     const { chat } = client.snapshot;
-    expect([chat.length, chat[0]?.text, chat.at(-1)?.own]).toEqual([200, '50', true]);
+    expect([chat.length, chat[0]?.text, chat.at(-1)?.text, chat.at(-1)?.own]).toEqual([200, '51', 'hello', true]);
   });
 
   it('ends by removal, and never comes back by itself', async () => {
@@ -262,7 +264,7 @@ describe('a lost connection', () => {
     await soon();
     script.unreachable = 5;
     script.cut();
-    await soon(20_000);
+    await soon(8_000);
     expect(client.snapshot.phase).toMatchObject({ name: 'restoring', attempt: 5 });
     const before = script.openings;
     client.retryNow();

@@ -185,6 +185,9 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   async say(text: string): Promise<void> {
     await this.#ask('chat', { text });
+    const { peerId, displayName } = this.snapshot;
+    // The studio tells it to the others only.
+    this.#write({ peerId: peerId ?? '', displayName, text, at: Date.now() }, true);
   }
 
   async raiseHand(raised: boolean): Promise<void> {
@@ -380,7 +383,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
         this.#tally = notice.data.state;
         break;
       case 'chat':
-        this.#onChat(notice.data);
+        if (notice.data.peerId !== this.#joined?.peerId) this.#write(notice.data, false);
         break;
       case 'kicked':
         this.#end({ by: 'removal', reason: notice.data.reason });
@@ -431,11 +434,12 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     this.#plane?.reconcile([...this.#offered.values()]);
   }
 
-  #onChat(said: Omit<ChatLine, 'id' | 'own'>): void {
+  #write(said: Omit<ChatLine, 'id' | 'own'>, own: boolean): void {
     this.#chatCount += 1;
-    const line = { ...said, id: this.#chatCount, own: said.peerId === this.#joined?.peerId };
+    const line = { ...said, id: this.#chatCount, own };
     this.#chat = [...this.#chat, line].slice(-MOST_CHAT);
     this.emit('chat', line);
+    this.#changed();
   }
 
   #adopt(peers: PeerInfo[]): void {

@@ -30,9 +30,9 @@ it.each([
   expect(slugOf(title)).toBe(slug);
 });
 
-it('pauses grow to eight seconds and start over after success', () => {
+it('pauses grow to two seconds and start over after success', () => {
   const backoff = new Backoff(() => 0);
-  expect(Array.from({ length: 7 }, () => backoff.nextMs())).toEqual([500, 1000, 2000, 4000, 8000, 8000, 8000]);
+  expect(Array.from({ length: 7 }, () => backoff.nextMs())).toEqual([500, 1000, 2000, 2000, 2000, 2000, 2000]);
   backoff.reset();
   expect(backoff.nextMs()).toBe(500);
 });
