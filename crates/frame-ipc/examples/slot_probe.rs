@@ -1,10 +1,12 @@
 //! Watches a slot exactly as the OBS plugin does, and prints one JSON line per picture: for measuring.
 //!
-//! `slot_probe SOCKET SLOT` prints `{"handed":…,"arrived":…,"written":…,"presented":…,"width":…,"height":…,"code":…}`:
+//! `slot_probe SOCKET SLOT` prints
+//! `{"handed":…,"arrived":…,"written":…,"presented":…,"width":…,"height":…,"code":…,"flash":…}`:
 //! times in milliseconds since 1970, `handed` being the moment at which the plugin would call libobs; `code` is the
-//! time code in the picture (the layout is in `tests/lib/timecode.mjs`), or null.
+//! time code in the picture (the layout is in `tests/lib/timecode.mjs`), or null; `flash` whether its flash is lit.
+//! When sound becomes loud after 200 ms without, it prints `{"onset":…,"handed":…}`, the sample's presentation time.
 
-use greenroom_frame_ipc::{Copied, Event, Reader, VideoBuffer, VideoInfo, now_ns};
+use greenroom_frame_ipc::{AudioBuffer, AudioInfo, Copied, Event, Reader, VideoBuffer, VideoInfo, now_ns};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use std::io::{self, Write};
@@ -35,36 +37,94 @@ fn main() -> ExitCode {
 fn watch(socket: &Path, slot: u8) -> Result<(), Box<dyn std::error::Error>> {
     let mut reader = Reader::connect(socket, slot)?;
     reader.set_shown(true);
-    let mut buffer = VideoBuffer::default();
+    let mut picture = VideoBuffer::default();
+    let mut sound = AudioBuffer::default();
+    let mut ear = Ear::default();
     let mut out = io::stdout().lock();
     loop {
         poll(&mut [PollFd::new(&reader.as_fd(), PollFlags::IN)], None)?;
         while let Some(event) = reader.next(now_ns())? {
-            let Event::Video(info) = event else { continue };
-            if reader.copy_video(&info, &mut buffer) == Copied::Whole && !info.still {
-                writeln!(out, "{}", line(&info, &buffer))?;
+            let line = match event {
+                Event::Video(info)
+                    if !info.still && reader.copy_video(&info, &mut picture) == Copied::Whole =>
+                {
+                    Some(picture_line(&info, &picture))
+                }
+                Event::Audio(info) if reader.copy_audio(&info, &mut sound) == Copied::Whole => {
+                    ear.onset(&info, &sound).map(onset_line)
+                }
+                _ => None,
+            };
+            if let Some(line) = line {
+                writeln!(out, "{line}")?;
                 out.flush()?;
             }
         }
     }
 }
 
-fn line(info: &VideoInfo, buffer: &VideoBuffer) -> String {
-    let monotonic = now_ns();
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as f64;
-    let at = |ns: u64| (unix - (monotonic as f64 - ns as f64)) / 1e6;
+fn picture_line(info: &VideoInfo, buffer: &VideoBuffer) -> String {
+    let clock = Clock::read();
     let (luma, stride) = buffer.plane(0);
-    let code = time_code(luma, stride as usize, info.width as usize, info.height as usize);
+    let (width, height) = (info.width as usize, info.height as usize);
+    let code = time_code(luma, stride as usize, width, height);
+    let flash =
+        luma.get((FLASH_Y * height as f64) as usize * stride as usize + (FLASH_X * width as f64) as usize);
     format!(
-        r#"{{"handed":{:.3},"arrived":{:.3},"written":{:.3},"presented":{:.3},"width":{},"height":{},"code":{}}}"#,
-        at(monotonic),
-        at(info.arrival_ns),
-        at(info.written_ns),
-        at(info.timestamp_ns),
-        info.width,
-        info.height,
+        r#"{{"handed":{:.3},"arrived":{:.3},"written":{:.3},"presented":{:.3},"width":{width},"height":{height},"code":{},"flash":{}}}"#,
+        clock.unix_ms(clock.monotonic),
+        clock.unix_ms(info.arrival_ns),
+        clock.unix_ms(info.written_ns),
+        clock.unix_ms(info.timestamp_ns),
         code.map_or("null".into(), |code| code.to_string()),
+        flash.is_some_and(|level| *level > 128),
     )
+}
+
+fn onset_line(presented: u64) -> String {
+    let clock = Clock::read();
+    format!(r#"{{"onset":{:.3},"handed":{:.3}}}"#, clock.unix_ms(presented), clock.unix_ms(clock.monotonic))
+}
+
+/// Both clocks at one moment.
+struct Clock {
+    monotonic: u64,
+    unix_ns: f64,
+}
+
+impl Clock {
+    fn read() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { monotonic: now_ns(), unix_ns: unix.as_nanos() as f64 }
+    }
+
+    fn unix_ms(&self, monotonic: u64) -> f64 {
+        (self.unix_ns - (self.monotonic as f64 - monotonic as f64)) / 1e6
+    }
+}
+
+/// Hears beeps begin.
+#[derive(Default)]
+struct Ear {
+    last_loud: u64,
+}
+
+impl Ear {
+    /// When the first loud sample after a while is to be heard.
+    fn onset(&mut self, info: &AudioInfo, buffer: &AudioBuffer) -> Option<u64> {
+        let mut found = None;
+        for (i, sample) in buffer.channel(0).iter().enumerate() {
+            if sample.abs() < LOUD {
+                continue;
+            }
+            let at = info.timestamp_ns + i as u64 * 1_000_000_000 / u64::from(info.sample_rate);
+            if at.saturating_sub(self.last_loud) > QUIET_NS {
+                found.get_or_insert(at);
+            }
+            self.last_loud = at;
+        }
+        found
+    }
 }
 
 /// 10 × 4 blocks: 32 bits of time, 8 of CRC; `None` when one is neither dark nor light, or the CRC is wrong.
@@ -102,3 +162,9 @@ const COLUMNS: usize = 10;
 const ROWS: usize = 4;
 /// Left, top, right, bottom, in fractions of the picture.
 const CODE_AREA: [f64; 4] = [0.05, 0.1, 0.95, 0.7];
+/// The middle of the flash area.
+const FLASH_X: f64 = 0.75;
+const FLASH_Y: f64 = 0.895;
+/// Louder than the tone (0.1), softer than the beep (0.5).
+const LOUD: f32 = 0.25;
+const QUIET_NS: u64 = 200_000_000;

@@ -309,3 +309,37 @@ const MESSAGES_PER_TURN: usize = 16;
 /// A reader reports once a second and says when it is shown or hidden.
 const MESSAGES_PER_SECOND: u32 = 100;
 const GREETING_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketType, socketpair};
+
+    fn visitor(now: Instant) -> (Client, OwnedFd) {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::NONBLOCK, None).unwrap();
+        let stage = Stage::New { since: now };
+        (Client { id: 0, socket: Arc::new(ours), stage, window: (now, 0), waiting: false }, theirs)
+    }
+
+    #[test]
+    fn a_visitor_who_never_says_what_it_wants_is_not_kept() {
+        let start = Instant::now();
+        let (mut client, _theirs) = visitor(start);
+        assert!(!client.is_silent(start + GREETING_TIME));
+        assert!(client.is_silent(start + GREETING_TIME * 2));
+        assert!(client.handle(ToHost::Hello { major: MAJOR }, &[], start + GREETING_TIME * 2));
+        assert!(client.is_silent(start + GREETING_TIME * 4));
+        assert!(client.handle(ToHost::Subscribe { slot: 0 }, &[], start + GREETING_TIME * 4));
+        assert!(!client.is_silent(start + GREETING_TIME * 100));
+    }
+
+    #[test]
+    fn a_reader_may_speak_a_hundred_times_a_second() {
+        let start = Instant::now();
+        let (mut client, _theirs) = visitor(start);
+        assert!((0..MESSAGES_PER_SECOND).all(|_| client.is_within_budget(start)));
+        assert!(!client.is_within_budget(start));
+        assert!(client.is_within_budget(start + Duration::from_secs(1)));
+    }
+}
