@@ -320,11 +320,12 @@ const FLOWING_WITHIN: Millis = 1_500;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::epoch;
     use std::time::Duration;
 
     #[test]
     fn loss_and_jitter_are_reported_as_rfc_3550_counts_them() {
-        let start = Instant::now();
+        let start = epoch();
         let clock = Clock::new(start);
         let mut stream = Stream::new(Some(1), None, None, 90_000, true);
         for n in 0..100u16 {
@@ -345,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_repaired_packet_is_taken_once_and_only_if_it_was_lost() {
-        let start = Instant::now();
+        let start = epoch();
         let clock = Clock::new(start);
         let mut stream = Stream::new(Some(1), Some(2), None, 90_000, true);
         for n in [10u16, 11, 14] {

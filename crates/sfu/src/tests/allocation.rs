@@ -33,7 +33,7 @@ fn moment(world: &World, sender: usize, n: u64) -> Vec<Vec<u8>> {
         sequence,
         timestamp: n as u32 * 1_800,
         extensions: vec![(TRANSPORT_CC_ID, (n as u16 * 5 + 1).to_be_bytes().to_vec())],
-        payload: vp8_payload(n as u16, sequence % 400 == 0, 1_000),
+        payload: vp8_payload(n as u16, sequence.is_multiple_of(400), 1_000),
     };
     let mut datagrams = vec![client.rtp(&audio)];
     for sequence in n * 4..n * 4 + 4 {
