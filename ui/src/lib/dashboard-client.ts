@@ -36,6 +36,7 @@ export class DashboardClient extends Emitter<DashboardEvents> {
   readonly #wait = new Wait();
   #socket: WebSocket | null = null;
   #link: Link = 'connecting';
+  #heardAt = 0;
 
   /** `origin`: where the engine is, e.g. `http://127.0.0.1:3002`. */
   constructor(origin: string, token: string) {
@@ -138,19 +139,38 @@ export class DashboardClient extends Emitter<DashboardEvents> {
     }
   }
 
-  /** One connection, until it ends. */
+  /** One connection, until it ends or goes dumb. */
   #watch(): Promise<void> {
-    return new Promise(ended => {
+    return new Promise(resolve => {
+      const watchdog = setInterval(() => void this.#checkSilence(ended), SILENCE_MS / 2);
+      const ended = () => {
+        clearInterval(watchdog);
+        // A dead peer never answers the closing handshake: do not wait for `onclose`.
+        socket.onmessage = socket.onclose = null;
+        socket.close();
+        resolve();
+      };
+      this.#heardAt = Date.now();
       const socket = new WebSocket(this.#origin.replace(/^http/, 'ws') + '/api/dashboard');
       this.#socket = socket;
       socket.binaryType = 'arraybuffer';
       socket.onopen = () => socket.send(JSON.stringify({ token: this.#token } satisfies DashboardHello));
       socket.onmessage = ({ data }: MessageEvent<unknown>) => this.#receive(data);
-      socket.onclose = () => ended();
+      socket.onclose = ended;
+    });
+  }
+
+  /** Without guests nothing is sent for hours; only a question tells silence from death. */
+  async #checkSilence(ended: () => void): Promise<void> {
+    if (Date.now() - this.#heardAt < SILENCE_MS) return;
+    this.#heardAt = Date.now();
+    await this.#call('GET', '/health').catch(error => {
+      if (error instanceof ConnectionLost) ended();
     });
   }
 
   #receive(data: unknown): void {
+    this.#heardAt = Date.now();
     if (data instanceof ArrayBuffer) return this.#receivePreview(data);
     const message = parseMessage(data);
     if (message === null) return;
@@ -198,3 +218,4 @@ function toAssignment(slot: SlotId | null): AssignSlot {
 
 const PEER_ID_BYTES = 16;
 const ANSWER_MS = 10_000;
+const SILENCE_MS = 6_000;
