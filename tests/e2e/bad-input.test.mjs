@@ -54,7 +54,7 @@ afterEach(async () => {
   assert.deepEqual(await call(ada, 'connection'), { send: 'connected', recv: 'new', socket: true });
   assert.deepEqual(await call(ben, 'connection'), { send: 'new', recv: 'connected', socket: true });
   for (const page of [ada, ben]) {
-    for (const event of ['consumer-closed', 'producer-closed', 'kicked', 'disconnect', 'room-closed']) {
+    for (const event of ['consumer-closed', 'kicked', 'disconnect', 'room-closed']) {
       assert.deepEqual(await call(page, 'noticesOf', event), [], `the calm pair was told ${event}`);
     }
   }
@@ -66,7 +66,7 @@ describe('entering', () => {
   const refusedJoin = async (payload, code, token) => {
     const client = await client_(token);
     const answer = await client.ask('join-room', payload);
-    assert.equal(answer.code, code, `${JSON.stringify(payload).slice(0, 120)}: ${JSON.stringify(answer).slice(0, 200)}`);
+    assert.equal(answer.code, code, `${String(JSON.stringify(payload)).slice(0, 120)}: ${JSON.stringify(answer).slice(0, 200)}`);
     assert.ok(answer.error.length > 5 && answer.error.length < 300, 'in words for a person');
   };
 
@@ -98,8 +98,8 @@ describe('entering', () => {
     assert.equal((await first.ask('join-room', { roomId: ROOM, displayName: 'First' })).ok.state, 'waiting');
 
     await refusedJoin({ roomId: ROOM }, 'invite-required');
-    for (const token of ['', 'x', '.', good.slice(0, -2), flipped(good), `${good}x`, good.toUpperCase(), '\u0000', 'x'.repeat(5000), Buffer.from('{"role":"host"}').toString('base64')]) {
-      await refusedJoin({ roomId: ROOM, token }, token === '' ? 'invite-required' : 'invite-invalid');
+    for (const token of ['x', '.', good.slice(0, -2), flipped(good), `${good}x`, good.toUpperCase(), '\u0000', 'x'.repeat(5000), Buffer.from('{"role":"host"}').toString('base64')]) {
+      await refusedJoin({ roomId: ROOM, token }, 'invite-invalid');
     }
     await refusedJoin({ roomId: ROOM, token: elsewhere.token }, 'invite-other-room');
     await refusedJoin({ roomId: ROOM, token: revoked.token }, 'invite-revoked');
@@ -118,9 +118,8 @@ describe('entering', () => {
     const answer = await client.ask('join-room', { roomId: ROOM, token, role: 'host', displayName: 'Climber' });
     assert.ok(answer.code === 'forbidden' || answer.ok?.role === 'viewer', JSON.stringify(answer).slice(0, 200));
     if (answer.ok) {
-      const { ok: transport } = await client.ask('create-webrtc-transport', { direction: 'send' });
-      const produce = { transportId: transport?.id ?? crypto.randomUUID(), kind: 'audio', rtpParameters: opus() };
-      assert.equal((await client.ask('produce', produce)).code, transport ? 'forbidden' : 'not-found');
+      assert.equal((await client.ask('create-webrtc-transport', { direction: 'send' })).code, 'forbidden');
+      assert.equal((await client.ask('produce', { transportId: crypto.randomUUID(), kind: 'audio', rtpParameters: opus() })).code, 'forbidden');
     }
     await client.ask('leave-room', {});
   });
@@ -179,18 +178,26 @@ describe('signaling', () => {
     const guest = await waitingGuest();
     assert.equal((await guest.ask('chat', { text: 'x'.repeat(100_000) })).code, 'too-large');
 
-    // A few hundred at once: answered, or refused as too fast; then the socket is ended with a reason.
+    // A burst is allowed; then each is refused as too fast; who goes on is told why and disconnected.
     const codes = {};
-    let answered = 0;
-    for (let i = 0; i < 3000; i += 1) {
-      guest.socket.emit('get-stats', {}, answer => {
-        answered += 1;
-        codes[answer?.code ?? 'ok'] = (codes[answer?.code ?? 'ok'] ?? 0) + 1;
-      });
+    const count = answer => (codes[answer?.code ?? 'ok'] = (codes[answer?.code ?? 'ok'] ?? 0) + 1);
+    const end = performance.now() + 15_000;
+    while (guest.socket.connected && performance.now() < end) {
+      for (let i = 0; i < 50; i += 1) guest.socket.emit('get-stats', {}, count);
+      await pause(30);
     }
-    const reason = await bounded('the flooding socket is ended', guest.left, 15_000);
-    assert.match(reason, /io server disconnect|transport close/);
-    assert.ok(codes['rate-limited'] > 10, `${answered} answers: ${JSON.stringify(codes)}`);
+    const reason = await bounded('the flooding socket is ended', guest.left, 1000);
+    assert.ok(codes.ok > 50 && codes['rate-limited'] > 10, JSON.stringify(codes));
+    // What is still on its way to the server when it closes makes TCP reset the connection, and the last words are lost.
+    if (reason === 'io server disconnect') {
+      assert.ok(guest.notices.some(({ event, data }) => event === 'error' && data.code === 'rate-limited'), JSON.stringify(guest.notices.slice(-2)).slice(0, 300));
+    }
+    await removeByName('Mallory');
+
+    // All at once: cut off before it can be told.
+    const other = await waitingGuest();
+    for (let i = 0; i < 5000; i += 1) other.socket.emit('get-stats', {}, () => {});
+    await bounded('the second flood is ended', other.left, 15_000);
     await removeByName('Mallory');
   });
 

@@ -19,7 +19,7 @@ import { holds, pause, until } from '../lib/wait.mjs';
 const ROOM = 'show';
 const ada = { ...ADA, width: 640, height: 360, fps: 30 };
 const ben = { ...BEN, width: 320, height: 180, fps: 15 };
-let engine, obs, browser, adaPage, benPage, adaId, benId, pids;
+let engine, obs, browser, adaPage, benPage, obsPid;
 
 before(async () => {
   engine = await Engine.start();
@@ -28,7 +28,7 @@ before(async () => {
   // Ada is added last, so that she is on top.
   for (const away of ['hold', 'slate', 'transparent']) await obs.addGuest(`Ben ${away}`, { slot: 2, away });
   await obs.addGuest('Ada', { slot: 1, away: 'hold' });
-  pids = { obs: obs.pid };
+  obsPid = obs.pid;
 }, { timeout: 90_000 });
 
 after(async () => {
@@ -46,8 +46,8 @@ test('guests wait in the green room, and nobody waiting is in OBS', { timeout: 6
 });
 
 test('the host lets them in to their slots, and OBS shows each live where they belong', { timeout: 60_000 }, async () => {
-  adaId = await engine.admit(ROOM, 'Ada', 1);
-  benId = await engine.admit(ROOM, 'Ben', 2);
+  await engine.admit(ROOM, 'Ada', 1);
+  await engine.admit(ROOM, 'Ben', 2);
   await Promise.all([isLive(adaPage), isLive(benPage)]);
   const first = await showsLive(obs, 'Ada', ada);
   await showsLive(obs, 'Ben slate', ben);
@@ -91,8 +91,8 @@ test("the recording has both guests' tones, and lips in sync within 50 ms", { ti
 test('kill -9 of the media worker: OBS lives, and the guest is back by itself within 5 s', { timeout: 60_000 }, async () => {
   const killed = performance.now();
   const pid = await engine.killMediaWorker();
-  await showsLive(obs, 'Ada', ada, { within: 5000 });
-  console.log(`# back in OBS ${Math.round(performance.now() - killed)} ms after the media worker was killed`);
+  await showsLive(obs, 'Ada', ada);
+  backWithin5s(killed, 'the media worker was killed');
   assert.notEqual(await engine.mediaWorker(), pid);
   await theShowGoesOn();
 });
@@ -105,27 +105,30 @@ test('kill -9 of the engine: OBS lives, and the guest is back within 5 s of the 
   await adaPage.screenshot({ path: artifact('guest-engine-away.png') });
   const restarted = performance.now();
   await engine.launch();
-  await showsLive(obs, 'Ada', ada, { within: 5000 - (performance.now() - restarted) });
-  console.log(`# back in OBS ${Math.round(performance.now() - restarted)} ms after the engine was restarted`);
+  await showsLive(obs, 'Ada', ada);
+  backWithin5s(restarted, 'the engine was restarted');
   await showsLive(obs, 'Ben slate', ben);
   await theShowGoesOn();
   await until('Ada hears Ben again', async () => (await heard(adaPage, [ben.tone])).levels[0] > 0.03);
 });
 
 test('the host mutes a guest: OBS hears nothing of them, and sees them still', { timeout: 40_000 }, async () => {
-  assert.ok((await obs.peak('Ada')) > 0.05);
-  await engine.rest('POST', `/api/rooms/${ROOM}/peers/${adaId}/mute`, { kind: 'audio', muted: true });
+  const { peerId } = await engine.peer(ROOM, 'Ada');
+  await until('Ada is heard', async () => (await obs.peak('Ada', 1200)) > 0.05);
+  await engine.rest('POST', `/api/rooms/${ROOM}/peers/${peerId}/mute`, { kind: 'audio', muted: true });
   await until('Ada is silent in OBS', async () => (await obs.peak('Ada', 600)) < 0.005);
   await showsLive(obs, 'Ada', ada);
-  await engine.rest('POST', `/api/rooms/${ROOM}/peers/${adaId}/mute`, { kind: 'audio', muted: false });
+  await engine.rest('POST', `/api/rooms/${ROOM}/peers/${peerId}/mute`, { kind: 'audio', muted: false });
   await until('Ada is heard again', async () => (await obs.peak('Ada', 1200)) > 0.05);
 });
 
 test('a guest who leaves gives way to what the streamer chose: hold, slate or nothing', { timeout: 60_000 }, async () => {
   const last = await lookAt(obs, 'Ben hold');
   assert.ok(isColour(last.colour, ben.colour));
-  await benPage.context().close();
-  await engine.remove(ROOM, benId);
+  await benPage.locator('[data-testid="leave-button"]').click();
+  await benPage.locator('[data-testid="leave-confirm"]').click();
+  await benPage.waitForSelector('[data-testid="full-message"]');
+  await benPage.screenshot({ path: artifact('guest-left.png') });
   await until('transparent: nothing is drawn', async () => (await lookAt(obs, 'Ben transparent')).mean[3] < 1);
   const slate = await until('slate: a dark card', async () => {
     const seen = await lookAt(obs, 'Ben slate', { file: artifact('away-slate.png') });
@@ -146,9 +149,15 @@ test('SIGTERM ends the engine in order; OBS lives', { timeout: 30_000 }, async (
   await theShowGoesOn();
 });
 
+function backWithin5s(since, what) {
+  const ms = Math.round(performance.now() - since);
+  console.log(`# back in OBS ${ms} ms after ${what}`);
+  assert.ok(ms <= 5000, `back only ${ms} ms after ${what}`);
+}
+
 /** The same OBS as at the start, still drawing; nothing in it has been changed. */
 async function theShowGoesOn() {
-  assert.ok(obs.alive && obs.pid === pids.obs, 'OBS is the same process');
+  assert.ok(obs.alive && obs.pid === obsPid, 'OBS is the same process');
   const before = await obs.call('GetStats');
   await until('OBS draws frames', async () => (await obs.call('GetStats')).renderTotalFrames > before.renderTotalFrames + 10);
 }

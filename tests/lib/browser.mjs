@@ -65,9 +65,38 @@ export async function openFirefoxPage(browser, { guest, name = 'firefox', url } 
   const file = artifact(`${name}.console.log`);
   page.on('console', message => fs.appendFileSync(file, `${message.type()}: ${message.text()}\n`));
   page.on('pageerror', error => fs.appendFileSync(file, `uncaught: ${error.message}\n`));
+  await page.evaluateOnNewDocument(rememberConnections);
   if (guest) await page.evaluateOnNewDocument(syntheticCamera(guest));
   if (url) await page.goto(url);
   return page;
+}
+
+/**
+ * The energy of all sound that the page's connections have received (W3C webrtc-stats `totalAudioEnergy`): grows while
+ * there is sound. For Firefox, whose WebAudio stands still on a machine without a sound card.
+ */
+export async function soundReceived(page) {
+  return page.evaluate(async () => {
+    let energy = 0;
+    for (const connection of window.greenroomConnections) {
+      if (connection.connectionState === 'closed') continue;
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type === 'inbound-rtp' && report.kind === 'audio') energy += report.totalAudioEnergy ?? 0;
+      }
+    }
+    return energy;
+  });
+}
+
+/** Runs in the page before anything else. */
+function rememberConnections() {
+  const all = (window.greenroomConnections = []);
+  window.RTCPeerConnection = class extends window.RTCPeerConnection {
+    constructor(...configuration) {
+      super(...configuration);
+      all.push(this);
+    }
+  };
 }
 
 const CHROMIUM_ARGUMENTS = [

@@ -17,6 +17,8 @@ export const DEFAULTS = {
   beep: 2500,
   period: 1000,
   flash: 100,
+  /** True: the browser's own microphone, whatever it sounds like. */
+  ownMicrophone: false,
 };
 
 /** Guests that can be told apart by colour and by ear. */
@@ -41,7 +43,8 @@ function installCamera(guest, layout, crc8) {
   canvas.width = guest.width;
   canvas.height = guest.height;
   const pen = canvas.getContext('2d', { alpha: false });
-  const tracks = new Set();
+  /** Each open track and what to call for a frame of it: in Firefox that is the stream. */
+  const tracks = new Map();
   const state = { draws: 0, lateDraws: 0, calls: [], tracks };
   let audio;
 
@@ -68,10 +71,10 @@ function installCamera(guest, layout, crc8) {
   /** Frames fall on multiples of the frame time, so that a flash begins when its beep does. */
   function tick() {
     const at = now();
-    for (const track of tracks) if (track.readyState === 'ended') tracks.delete(track);
+    for (const track of tracks.keys()) if (track.readyState === 'ended') tracks.delete(track);
     if (tracks.size > 0) {
       draw(at);
-      for (const track of tracks) track.requestFrame();
+      for (const source of tracks.values()) source.requestFrame();
       state.draws += 1;
       if (at % (1000 / guest.fps) > 10) state.lateDraws += 1;
     }
@@ -108,8 +111,9 @@ function installCamera(guest, layout, crc8) {
   }
 
   function videoTrack() {
-    const [track] = canvas.captureStream(0).getVideoTracks();
-    tracks.add(track);
+    const stream = canvas.captureStream(0);
+    const [track] = stream.getVideoTracks();
+    tracks.set(track, track.requestFrame ? track : stream);
     return track;
   }
 
@@ -132,11 +136,13 @@ function installCamera(guest, layout, crc8) {
     return track;
   }
 
+  const openDevice = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   navigator.mediaDevices.getUserMedia = async (constraints = {}) => {
     state.calls.push(constraints);
     const stream = new MediaStream();
     if (constraints.video) stream.addTrack(await asDevice(videoTrack(), 'videoinput', constraints.video));
-    if (constraints.audio) stream.addTrack(await asDevice(audioTrack(), 'audioinput', constraints.audio));
+    if (constraints.audio && guest.ownMicrophone) stream.addTrack((await openDevice({ audio: constraints.audio })).getTracks()[0]);
+    else if (constraints.audio) stream.addTrack(await asDevice(audioTrack(), 'audioinput', constraints.audio));
     if (stream.getTracks().length === 0) throw new TypeError('At least one of audio and video must be requested');
     return stream;
   };

@@ -146,12 +146,11 @@ export class Engine {
   }
 }
 
-/** Only this machine; a UDP port of the system's choice; the parts as built, wherever they are installed. */
+/** A UDP port of the system's choice; the parts as built, wherever they are installed. */
 function configuration(socket, media) {
   return `
 [media]
 port = 0
-announced = ["127.0.0.1"]
 ${media}
 
 [obs]
