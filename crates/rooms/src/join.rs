@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use crate::roster::{Peer, Presence, Rooms};
 use crate::time::Now;
 use wire::dashboard::Severity;
+use wire::ortc::MediaKind;
 use wire::rest::RoomStatus;
 use wire::sfu::{Notice, PeerState, Role};
 use wire::{DisplayName, InviteId, PeerId, RoomId};
@@ -115,7 +116,20 @@ impl Rooms {
             transport.inherited = true;
             resumed = true;
         }
+        self.tell_standing(id);
         self.join_reply(id, resumed)
+    }
+
+    /// What the answer to `join-room` does not say of who comes back: their slot, and what the host silenced.
+    fn tell_standing(&mut self, id: PeerId) {
+        if let Some(slot) = self.slots.of(id) {
+            self.tell(id, Notice::SlotChanged { slot: Some(slot) });
+        }
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            if self.is_muted(id, kind) {
+                self.tell(id, Notice::MutedByHost { kind, muted: true });
+            }
+        }
     }
 
     fn return_to(&mut self, id: SeatId, join: &Join) -> Result<JoinReply, Refusal> {
@@ -200,6 +214,7 @@ impl Rooms {
         }
         self.count_viewers(&join.room);
         self.touch_roster();
+        self.tell_standing(id);
         self.join_reply(id, false)
     }
 

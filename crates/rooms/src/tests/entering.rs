@@ -3,6 +3,7 @@
 use super::world::*;
 use crate::*;
 use std::time::Duration;
+use wire::ortc::MediaKind;
 use wire::sfu::{PeerState, Role};
 use wire::{Code, RoomId};
 
@@ -161,6 +162,20 @@ fn a_second_window_takes_the_first_ones_place() {
     assert!(world.closed.contains(&first.session));
     world.handle(Command::Disconnected(first.session)).unwrap();
     assert!(world.view(first.reply.peer).unwrap().connected, "the old window's end is not the guest's");
+}
+
+#[test]
+fn who_comes_back_is_told_of_their_slot_and_of_what_is_muted() {
+    let mut world = World::new();
+    let ada = world.admitted("Ada");
+    let (room, peer) = (room(), ada.reply.peer);
+    world.own(OwnerCommand::Mute { room, peer, kind: MediaKind::Audio, muted: true }).unwrap();
+    let back = world.resume(&ada).unwrap();
+    assert_eq!(world.told(&back), ["slot-changed", "muted-by-host"]);
+
+    let mut world = World::restored(Limits::default(), world.saved());
+    let back = world.resume(&ada).unwrap();
+    assert_eq!(world.told(&back), ["slot-changed", "muted-by-host"]);
 }
 
 #[test]
