@@ -259,6 +259,20 @@ describe('a lost connection', () => {
     expect([client.snapshot.peers[0]?.video, client.snapshot.peers[0]?.audio?.track.kind]).toEqual([null, 'audio']);
   });
 
+  it('forgets a slot and a mute that ended meanwhile, and learns of those that hold', async () => {
+    const { script, client, soon } = setting();
+    await soon();
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [], producers: [] } });
+    script.tell({ event: 'muted-by-host', data: { kind: 'audio', muted: true } });
+    await soon();
+    script.joins = [{ resumed: true, state: 'live' }];
+    script.cut();
+    await soon(1_000);
+    expect([client.snapshot.slot, client.snapshot.mutedByHost.audio]).toEqual([null, false]);
+    script.tell({ event: 'slot-changed', data: { slot: 4 } });
+    expect(client.snapshot.slot).toBe(4);
+  });
+
   it('is retried with growing pauses while the studio is away, and at once when the network returns', async () => {
     const { script, client, soon } = setting();
     await soon();

@@ -262,7 +262,9 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     this.#joined = joined;
     this.#adopt(joined.peers);
     this.#handRaised &&= joined.resumed;
-    if (!joined.resumed) [this.#slot, this.#tally, this.#mutedByHost] = [null, null, { audio: false, video: false }];
+    // Notices say what of this holds still; they come right before or after the answer.
+    [this.#slot, this.#mutedByHost] = [null, { audio: false, video: false }];
+    if (!joined.resumed) this.#tally = null;
     this.#keep({ token: joined.resumeToken, producers: this.#plane?.sending ?? [] });
     // What a former life of this page sent would stand frozen in the show until its transport times out.
     for (const producerId of orphans) await this.#ask('close-producer', { producerId }).catch(ignoreRefusal);
