@@ -58,7 +58,7 @@ fn main() {
             .set_read_timeout(Some(wait.clamp(Duration::from_millis(1), Duration::from_millis(5))))
             .expect("a timeout");
         if let Ok((len, from)) = socket.recv_from(&mut buffer)
-            && (roll() >= drop_percent || buffer[0] < 128)
+            && (roll() >= drop_percent || buffer[0] < 4)
         {
             worker.handle_datagram(Instant::now(), from, &mut buffer[..len], &mut taps);
         }
@@ -72,7 +72,7 @@ fn main() {
         worker.handle_timeout(now);
         worker.flush(now, &mut |t| {
             for datagram in t.contents.chunks(t.segment_size) {
-                if roll() >= drop_percent || datagram[0] < 128 {
+                if roll() >= drop_percent || datagram[0] < 4 {
                     let _ = socket.send_to(datagram, t.destination);
                 }
             }

@@ -1,7 +1,9 @@
 //! DTLS for one transport, and the only file that knows who supplies it (`rtc-dtls`).
 //!
 //! The supplier is young and parses a stranger's bytes, so it is fenced: handshake input is bounded before it sees
-//! it, and a panic inside it ends this association only.
+//! it, and a panic inside it ends this association only. It also stops its retransmission timer when a repeated or
+//! partial flight arrives (`handshaker.rs`, `wait`), after which a lost flight of ours would never be sent again. So
+//! its timer is set to never, and flights are repeated here (RFC 6347 §4.2.4).
 
 use crate::client_hello::{FirstLook, Found};
 use crate::error::Error;
@@ -14,6 +16,7 @@ use rtc_dtls::crypto_provider::{RTCCryptoProvider, default_provider};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -40,6 +43,10 @@ pub struct Certificate {
 impl Certificate {
     /// A fresh self-signed ECDSA P-256 certificate. Keys come from the operating system, not from the seed.
     pub fn generate() -> Result<Self, Error> {
+        Self::generate_for(&ALL_PROFILES)
+    }
+
+    fn generate_for(profiles: &[SrtpProtectionProfile]) -> Result<Self, Error> {
         let failed = |e: &dyn std::fmt::Display| Error::Crypto(e.to_string());
         let provider = default_provider().map_err(|e| failed(&e))?;
         let key = rcgen::KeyPair::generate().map_err(|e| failed(&e))?;
@@ -50,11 +57,17 @@ impl Certificate {
         let value = hex_pairs(digest::digest(&digest::SHA256, certificate.der()).as_ref());
         let own = DtlsCertificate { certificate: vec![certificate.der().clone()], private_key };
         Ok(Self {
-            server: Arc::new(handshake_config(&own, provider.clone(), Role::Server, &ALL_PROFILES)?),
-            gcm_server: Arc::new(handshake_config(&own, provider.clone(), Role::Server, &ALL_PROFILES[..1])?),
-            client: Arc::new(handshake_config(&own, provider, Role::Client, &ALL_PROFILES)?),
+            server: Arc::new(handshake_config(&own, provider.clone(), Role::Server, profiles)?),
+            gcm_server: Arc::new(handshake_config(&own, provider.clone(), Role::Server, &profiles[..1])?),
+            client: Arc::new(handshake_config(&own, provider, Role::Client, profiles)?),
             fingerprint: DtlsFingerprint { algorithm: "sha-256".into(), value },
         })
+    }
+
+    /// Of a client without AES-GCM.
+    #[cfg(test)]
+    pub fn generate_without_gcm() -> Self {
+        Self::generate_for(&ALL_PROFILES[1..]).expect("a certificate")
     }
 
     pub fn fingerprint(&self) -> &DtlsFingerprint {
@@ -196,6 +209,19 @@ pub struct Dtls {
     /// Until the client's first message is whole: what came of it.
     first_look: Option<(FirstLook, Vec<Box<[u8]>>)>,
     gcm_server: Arc<HandshakeConfig>,
+    outgoing: VecDeque<BytesMut>,
+    flight: Flight,
+    /// Numbers of plaintext records. They are ours, not the supplier's, because a repeated record needs a new one;
+    /// nothing authenticates them (RFC 6347 §4.1.2.1 begins with epoch 1).
+    next_record: u64,
+}
+
+/// What we said last, until the peer answers it.
+#[derive(Default)]
+struct Flight {
+    datagrams: Vec<BytesMut>,
+    repeat_at: Option<Instant>,
+    repeats: u32,
 }
 
 impl Dtls {
@@ -207,11 +233,27 @@ impl Dtls {
         }
         let first_look = (peer.our_role == Role::Server).then(Default::default);
         let gcm_server = certificate.gcm_server.clone();
-        Ok(Self { endpoint, peer, connected: false, allowance: HANDSHAKE_ALLOWANCE, first_look, gcm_server })
+        let mut dtls = Self {
+            endpoint,
+            peer,
+            connected: false,
+            allowance: HANDSHAKE_ALLOWANCE,
+            first_look,
+            gcm_server,
+            outgoing: VecDeque::new(),
+            flight: Flight::default(),
+            next_record: 0,
+        };
+        dtls.collect(now);
+        Ok(dtls)
     }
 
     /// Takes one datagram. Answers go to [`Self::poll_transmit`].
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Event>, Failure> {
+        if self.connected && is_plaintext_handshake(datagram) {
+            self.repeat_final_flight(now);
+            return Ok(None);
+        }
         if !self.admit(datagram)? {
             return Ok(None);
         }
@@ -232,7 +274,18 @@ impl Dtls {
 
     fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Event>, Failure> {
         let Self { endpoint, .. } = self;
-        let events = match fence(|| endpoint.read(now, PEER, None, BytesMut::from(datagram))) {
+        let events = fence(|| endpoint.read(now, PEER, None, BytesMut::from(datagram)));
+        let outcome = self.handle_events(events);
+        // Whatever came of it: an alert that explains a failure goes out, too.
+        self.collect(now);
+        outcome
+    }
+
+    fn handle_events(
+        &mut self,
+        events: Result<Vec<EndpointEvent>, Failure>,
+    ) -> Result<Option<Event>, Failure> {
+        let events = match events {
             Ok(events) => events,
             // Once established, a record that does not fit is dropped, whoever made it (RFC 6347 §4.1.2.7).
             Err(Failure::Handshake(_))
@@ -255,6 +308,27 @@ impl Dtls {
         Ok(outcome)
     }
 
+    /// Takes what the supplier wants sent; while the handshake goes on, that is a new flight.
+    fn collect(&mut self, now: Instant) {
+        let mut datagrams = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            datagrams.push(transmit.message);
+        }
+        if datagrams.is_empty() {
+            return;
+        }
+        for datagram in &datagrams {
+            self.send(datagram.clone());
+        }
+        let first_repeat = if self.connected { FINAL_PAUSE } else { FIRST_REPEAT };
+        self.flight = Flight { datagrams, repeat_at: Some(now + first_repeat), repeats: 0 };
+    }
+
+    fn send(&mut self, mut datagram: BytesMut) {
+        number_plaintext_records(&mut datagram, &mut self.next_record);
+        self.outgoing.push_back(datagram);
+    }
+
     /// Whether the supplier may see these records. A handshake is a few kilobytes; what goes on beyond that, or comes
     /// in crumbs that make reassembly dear, is an attack on memory or time.
     fn admit(&mut self, datagram: &[u8]) -> Result<bool, Failure> {
@@ -262,17 +336,11 @@ impl Dtls {
         while let Some(header) = rest.get(..RECORD_HEADER) {
             let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
             let Some(body) = rest.get(RECORD_HEADER..RECORD_HEADER + length) else { return Ok(false) };
-            let is_plaintext_handshake = header[0] == 22 && header[3..5] == [0, 0];
-            if is_plaintext_handshake && is_crumb(body) {
+            if is_plaintext_handshake(rest) && is_crumb(body) {
                 return Ok(false);
             }
-            if is_plaintext_handshake || !self.connected {
-                let cost = RECORD_HEADER + length;
-                match self.allowance.checked_sub(cost) {
-                    Some(left) => self.allowance = left,
-                    None if self.connected => return Ok(false),
-                    None => return Err(Failure::Flood),
-                }
+            if !self.connected {
+                self.allowance = self.allowance.checked_sub(RECORD_HEADER + length).ok_or(Failure::Flood)?;
             }
             rest = &rest[RECORD_HEADER + length..];
         }
@@ -302,23 +370,67 @@ impl Dtls {
         Ok(Event::Connected { profile, keys: Box::new(keys) })
     }
 
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Failure> {
-        let Self { endpoint, .. } = self;
-        match endpoint.poll_timeout(&PEER) {
-            Some(at) if at <= now => fence(|| endpoint.handle_timeout(PEER, now)),
-            _ => Ok(()),
+    /// The client repeats its last flight, so ours was lost (RFC 6347 §4.2.4).
+    fn repeat_final_flight(&mut self, now: Instant) {
+        let is_early = self.flight.repeat_at.is_some_and(|at| now < at);
+        if self.peer.our_role == Role::Client || is_early || self.flight.repeats >= MAX_REPEATS {
+            return;
         }
+        self.flight.repeats += 1;
+        self.flight.repeat_at = Some(now + FINAL_PAUSE);
+        self.repeat();
+    }
+
+    fn repeat(&mut self) {
+        for index in 0..self.flight.datagrams.len() {
+            self.send(self.flight.datagrams[index].clone());
+        }
+    }
+
+    /// Repeats the last flight when its answer is late.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Failure> {
+        let is_due = self.flight.repeat_at.is_some_and(|at| at <= now);
+        if self.connected || !is_due {
+            return Ok(());
+        }
+        if self.flight.repeats >= MAX_REPEATS {
+            return Err(Failure::Handshake("the client did not answer".into()));
+        }
+        self.flight.repeats += 1;
+        self.flight.repeat_at =
+            Some(now + (FIRST_REPEAT * (1 << self.flight.repeats.min(8))).min(LAST_REPEAT));
+        self.repeat();
+        Ok(())
     }
 
     /// The next datagram for the peer.
     pub fn poll_transmit(&mut self) -> Option<BytesMut> {
-        self.endpoint.poll_transmit().map(|t| t.message)
+        self.outgoing.pop_front()
     }
 
     /// Says goodbye; the last datagrams are in [`Self::poll_transmit`].
     pub fn close(&mut self, now: Instant) {
         let Self { endpoint, .. } = self;
         let _ = fence(|| endpoint.close(now));
+        self.collect(now);
+    }
+}
+
+/// Whether the datagram begins with a handshake record of epoch 0.
+fn is_plaintext_handshake(datagram: &[u8]) -> bool {
+    matches!(datagram, [22, _, _, 0, 0, ..])
+}
+
+/// Gives each record of epoch 0 the next number. Encrypted ones keep theirs: it is part of their nonce.
+fn number_plaintext_records(datagram: &mut [u8], next: &mut u64) {
+    let mut rest = datagram;
+    while let Some(header) = rest.get_mut(..RECORD_HEADER) {
+        if header[3..5] == [0, 0] {
+            header[5..11].copy_from_slice(&next.to_be_bytes()[2..]);
+            *next += 1;
+        }
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        rest = rest.get_mut(RECORD_HEADER + length..).unwrap_or_default();
     }
 }
 
@@ -360,13 +472,20 @@ const ALL_PROFILES: [SrtpProtectionProfile; 2] =
 /// The supplier keys associations by address; ICE moves addresses, so it is shown a constant one.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 1);
-/// The supplier repeats a flight eight times at this fixed pace: 5 s of silence end a handshake.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(600);
+/// Never; see above.
+const FLIGHT_INTERVAL: Duration = Duration::from_secs(1 << 20);
+/// RFC 6347 §4.2.4.1 suggests a second; in a call people are waiting, and browsers begin with 50 ms.
+const FIRST_REPEAT: Duration = Duration::from_millis(100);
+const LAST_REPEAT: Duration = Duration::from_millis(1_600);
+/// A flight repeated in several datagrams is answered once.
+const FINAL_PAUSE: Duration = Duration::from_millis(30);
+/// About 20 s.
+const MAX_REPEATS: u32 = 14;
 /// Four times what Chromium needs with its post-quantum ClientHello, two certificates and some repetition.
 const HANDSHAKE_ALLOWANCE: usize = 64 * 1024;
 const MAX_HANDSHAKE_MESSAGE: usize = 16 * 1024;
-/// Half of the smallest fragment a path of 256 octets would make.
-const MIN_FRAGMENT: usize = 64;
+/// No path is so narrow that fragments must be smaller.
+const MIN_FRAGMENT: usize = 32;
 const MAX_FINGERPRINTS: usize = 16;
 const RECORD_HEADER: usize = 13;
 const HANDSHAKE_HEADER: usize = 12;

@@ -42,7 +42,7 @@ pub struct Client {
     pub address: SocketAddr,
     pub transport: TransportId,
     pub options: TransportOptions,
-    certificate: Certificate,
+    pub certificate: Certificate,
     role: Role,
     dtls: Option<Dtls>,
     pub keys: Option<Box<Keys>>,
@@ -167,6 +167,14 @@ impl Client {
             extensions: packet.extensions().map(|e| (e.id, e.data.to_vec())).collect(),
             payload: packet.payload().to_vec(),
         });
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(dtls) = &mut self.dtls
+            && let Err(failure) = dtls.handle_timeout(now)
+        {
+            self.dtls_failure = Some(failure);
+        }
     }
 
     /// What the client has to say by itself.

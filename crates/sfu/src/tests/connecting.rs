@@ -1,6 +1,7 @@
 //! ICE and DTLS: coming, going, moving.
 
 use super::*;
+use crate::dtls::Certificate;
 use crate::srtp::Profile;
 use crate::stun::Message;
 
@@ -68,6 +69,85 @@ fn a_lost_handshake_flight_is_repeated() {
     world.clients[client].start_dtls(world.now);
     world.pass_ms(700);
     assert!(world.clients[client].is_connected());
+}
+
+#[test]
+fn a_client_without_aes_gcm_gets_the_older_profile() {
+    for role in [Role::Client, Role::Server] {
+        let mut world = World::new();
+        let client = world.join(Direction::Send, role);
+        world.clients[client].certificate = Certificate::generate_without_gcm();
+        world.connect(client);
+        let stats = world.worker.transport_stats(world.now, world.clients[client].transport).unwrap();
+        assert_eq!(stats.srtp_profile.as_deref(), Some(Profile::Aes128CmSha1_80.name()));
+        let producer = world.produce(client, MediaKind::Audio, opus());
+        let packet = client::Outgoing { ssrc: AUDIO_SSRC, payload_type: 111, ..Default::default() };
+        world.send_rtp(client, &packet);
+        assert_eq!(world.worker.producer_stats(world.now, producer)[0].packet_count, 1);
+    }
+}
+
+/// Cuts the first handshake message of a datagram in two, as Chromium's is when it carries a post-quantum key.
+fn cut_in_two(datagram: &[u8]) -> [Vec<u8>; 2] {
+    let (record, message) = (&datagram[..13], &datagram[13 + 12..]);
+    let half = message.len() / 2;
+    [(0, &message[..half]), (half, &message[half..])].map(|(offset, piece)| {
+        let mut out = record[..11].to_vec();
+        // A record number the client will not use itself.
+        out[10] = if offset > 0 { 40 } else { 0 };
+        out.extend((piece.len() as u16 + 12).to_be_bytes());
+        out.extend(&datagram[13..19]);
+        for number in [offset, piece.len()] {
+            out.extend(&(number as u32).to_be_bytes()[1..]);
+        }
+        out.extend(piece);
+        out
+    })
+}
+
+#[test]
+fn a_client_hello_in_pieces_is_understood_in_any_order() {
+    for order in [[0, 1], [1, 0]] {
+        let mut world = World::new();
+        let client = world.join(Direction::Send, Role::Client);
+        let parameters = world.clients[client].dtls_parameters();
+        let transport = world.clients[client].transport;
+        world.worker.connect_transport(world.now, transport, parameters).unwrap();
+        world.check(client);
+        world.clients[client].start_dtls(world.now);
+        let hello = world.clients[client].poll().next().unwrap();
+        let pieces = cut_in_two(&hello);
+        for index in order {
+            world.send(client, pieces[index].clone());
+        }
+        world.settle();
+        assert!(world.clients[client].is_connected(), "{order:?}");
+    }
+}
+
+#[test]
+fn handshakes_survive_heavy_loss() {
+    for role in [Role::Client, Role::Server] {
+        let mut world = World::new();
+        world.loss_percent = 30;
+        let clients: Vec<_> = (0..60).map(|_| world.join(Direction::Send, role)).collect();
+        for &client in &clients {
+            let parameters = world.clients[client].dtls_parameters();
+            world.worker.connect_transport(world.now, world.clients[client].transport, parameters).unwrap();
+            world.check(client);
+        }
+        world.settle();
+        for _ in 0..5 {
+            world.pass_ms(2_000);
+            clients.iter().for_each(|client| world.check(*client));
+        }
+        let connected = |c: &&usize| {
+            let stats = world.worker.transport_stats(world.now, world.clients[**c].transport).unwrap();
+            stats.dtls_state == "connected" && world.clients[**c].is_connected()
+        };
+        let count = clients.iter().filter(connected).count();
+        assert_eq!(count, clients.len(), "{role:?}");
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod simulcast;
 use crate::Error;
 use crate::worker::{Config, Event, TapSink, Worker};
 use client::{Client, Role};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -46,6 +48,9 @@ pub struct World {
     /// Datagrams and octets the worker sent to addresses of no client.
     pub astray: Vec<(SocketAddr, Vec<u8>)>,
     pub sent_datagrams: usize,
+    /// Percent of datagrams lost, each way; checks always arrive.
+    pub loss_percent: u32,
+    pub dice: StdRng,
 }
 
 #[allow(clippy::disallowed_methods)]
@@ -73,6 +78,8 @@ impl World {
             events: Vec::new(),
             astray: Vec::new(),
             sent_datagrams: 0,
+            loss_percent: 0,
+            dice: StdRng::seed_from_u64(1),
         }
     }
 
@@ -135,6 +142,9 @@ impl World {
             self.sent_datagrams += sent.len();
             let mut answers = Vec::new();
             for (to, datagram) in sent {
+                if self.is_lost(&datagram) {
+                    continue;
+                }
                 match self.clients.iter_mut().find(|c| c.address == to) {
                     Some(client) => {
                         client.handle(self.now, datagram);
@@ -151,9 +161,15 @@ impl World {
                 return;
             }
             for (from, answer) in answers {
-                self.send_from(from, answer);
+                if !self.is_lost(&answer) {
+                    self.send_from(from, answer);
+                }
             }
         }
+    }
+
+    fn is_lost(&mut self, datagram: &[u8]) -> bool {
+        datagram.first().is_some_and(|first| *first > 3) && self.dice.random_range(0..100) < self.loss_percent
     }
 
     /// Lets time pass as the worker's caller would.
@@ -162,6 +178,7 @@ impl World {
         while let Some(at) = self.worker.poll_timeout().filter(|at| *at <= end) {
             self.now = self.now.max(at);
             self.worker.handle_timeout(self.now);
+            self.clients.iter_mut().for_each(|c| c.handle_timeout(self.now));
             self.settle();
         }
         self.now = end;
