@@ -294,6 +294,39 @@ fn closing_tells_everybody_concerned() {
 }
 
 #[test]
+fn joins_and_leaves_leave_nothing_behind() {
+    let mut world = World::new();
+    let host = world.receiver();
+    let before = world.worker.census();
+    for round in 0..40 {
+        let sender = world.sender();
+        let receiver = world.receiver();
+        let audio = world.produce(sender, MediaKind::Audio, opus());
+        let video = world.produce(sender, MediaKind::Video, vp8());
+        for client in [host, receiver] {
+            world.consume(client, audio);
+            world.consume(client, video);
+        }
+        world.worker.tap(world.now, video, round).unwrap();
+        let packet = client::Outgoing { ssrc: AUDIO_SSRC, payload_type: 111, ..Default::default() };
+        world.send_rtp(sender, &packet);
+        let transport = world.clients[receiver].transport;
+        world.worker.restart_ice(transport).unwrap();
+        world.worker.restart_ice(transport).unwrap();
+        if round % 2 == 0 {
+            world.worker.close_producer(world.now, audio).unwrap();
+        }
+        // Somebody leaves with packets still waiting to be sent.
+        for client in [sender, receiver] {
+            world.worker.close_transport(world.clients[client].transport);
+        }
+        world.pass_ms(100);
+        world.clients.truncate(1);
+    }
+    assert_eq!(world.worker.census(), before);
+}
+
+#[test]
 fn what_is_not_there_is_not_found() {
     let mut world = World::new();
     let nothing = uuid::Uuid::nil();

@@ -63,6 +63,7 @@ fn sound_reaches_everybody_else_in_the_routers_numbers() {
         assert_eq!(world.clients[*receiver].undecryptable, 0);
     }
     assert_eq!(world.clients[sender].received.len(), 0, "nobody hears themselves");
+    assert_eq!(world.worker.audio_level(producer), Some(-30));
 }
 
 #[test]
