@@ -65,10 +65,11 @@ export class Guest {
 
   join(): void {
     if (this.#client !== null) return;
+    this.choices.name = plainName(this.choices.name);
     this.#save();
     const { roomId, token } = this.link;
     const resume = recallStay(this.link) ?? recallSeat(this.link);
-    const client = new RoomClient({ open: socketIoChannel(), roomId, token, displayName: this.choices.name.trim(), resume });
+    const client = new RoomClient({ open: socketIoChannel(), roomId, token, displayName: this.choices.name, resume });
     this.#client = client;
     const speaking = setInterval(() => this.#listen(), SPEAKING_MS);
     client.on('change', snapshot => {
@@ -283,6 +284,11 @@ export class Guest {
     clearTimeout(this.#hintTimer);
     this.#hintTimer = setTimeout(() => (this.hint = ''), HINT_MS);
   }
+}
+
+/** Names pasted from elsewhere bring invisible characters that the studio refuses. */
+function plainName(name: string): string {
+  return name.replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, ' ').replace(/\s+/g, ' ').trim();
 }
 
 const SPEAKING_MS = 250;

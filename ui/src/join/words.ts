@@ -102,6 +102,12 @@ export function endingWords(ending: Ending, title: string): Words {
   }
 }
 
+/** Without the name of the field, which means something to programs only. */
+function plain(message: string): string {
+  const words = message.replace(/^`[^`]*`:?\s*/, '').replace(/\.?$/, '.');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
 function refusalWords(code: Code, message: string): Words {
   switch (code) {
     case 'invite-expired':
@@ -123,7 +129,7 @@ function refusalWords(code: Code, message: string): Words {
     case 'room-closed':
       return { code, title: 'The show is over', advice: 'The host closed the room. If you expected a show now, ask the host for a new link.' };
     case 'invalid-request':
-      return { code, title: 'The studio did not accept that', advice: `${message} Change it and try again.`, action: 'rejoin' };
+      return { code, title: 'The studio did not accept that', advice: `${plain(message)} Change it and try again.`, action: 'rejoin' };
     case 'forbidden':
       return { code, title: 'You cannot enter this room', advice: message };
     case 'already-joined':

@@ -103,10 +103,10 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     return levels;
   }
 
-  async start(capabilities: RtpCapabilities, iceServers: IceServer[]): Promise<void> {
+  async start(capabilities: RtpCapabilities, iceServers: IceServer[], directions: readonly Direction[]): Promise<void> {
     this.#device = await this.#makeDevice();
     await this.#device.load({ routerRtpCapabilities: toDevice<DeviceCapabilities>(capabilities) });
-    await Promise.all([this.#open('send', iceServers), this.#open('recv', iceServers)]);
+    await Promise.all(directions.map(direction => this.#open(direction, iceServers)));
     this.sync('audio');
     this.sync('video');
   }

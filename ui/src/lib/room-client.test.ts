@@ -164,6 +164,15 @@ describe('a stay', () => {
     expect(client.snapshot.peers).toEqual([]);
   });
 
+  it('of a viewer sends nothing', async () => {
+    const setup = setting();
+    setup.script.joins = [{ role: 'viewer', state: 'live', peers: [PEER], producers: [CAMERA] }];
+    await setup.soon();
+    expect(setup.client.snapshot).toMatchObject({ phase: { name: 'live' }, role: 'viewer' });
+    expect(setup.script.events().filter(event => event === 'create-webrtc-transport')).toHaveLength(1);
+    expect(setup.script.events()).not.toContain('produce');
+  });
+
   it('mutes by taking the track away and telling the studio, and gives it back', async () => {
     const { script, client, microphone, soon } = setting();
     await soon();

@@ -292,7 +292,9 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     plane.on('trouble', (kind, error) => this.emit('trouble', kind, error));
     plane.on('broken', () => void this.#rebuildPlane(plane));
     try {
-      await plane.start(joined.routerRtpCapabilities, joined.iceServers);
+      // A viewer only watches: the studio gives them nothing to send on.
+      const directions = joined.role === 'viewer' ? (['recv'] as const) : (['send', 'recv'] as const);
+      await plane.start(joined.routerRtpCapabilities, joined.iceServers, directions);
     } catch (error) {
       this.#closePlane();
       if (error instanceof Refusal || error instanceof ConnectionLost) throw error;
