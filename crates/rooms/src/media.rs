@@ -19,7 +19,9 @@ impl Rooms {
             return Err(Refusal::ViewerSends);
         }
         let limit = self.limits.transports_per_peer;
-        let has = self.transports.values().filter(|t| t.peer == id).count();
+        // Those the new one replaces do not count.
+        let stays = |t: &&Transport| t.peer == id && !(t.inherited && t.direction == direction);
+        let has = self.transports.values().filter(stays).count();
         if has < limit {
             Ok(peer.room.clone())
         } else {

@@ -192,8 +192,18 @@ impl Rooms {
         }
     }
 
-    pub fn is_live(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|peer| peer.standing == PeerState::Live)
+    /// Says something to every live peer of a room that has a connection.
+    pub fn notify_room(&mut self, room: &RoomId, notice: &Notice) {
+        let live = |(_, peer): &(PeerId, &Peer)| peer.standing == PeerState::Live;
+        let everyone: Vec<PeerId> = self.peers_in(room).filter(live).map(|(id, _)| id).collect();
+        for peer in everyone {
+            self.tell(peer, notice.clone());
+        }
+    }
+
+    /// The room in which a peer is live.
+    pub fn live_in(&self, peer: PeerId) -> Option<&RoomId> {
+        self.peers.get(&peer).filter(|peer| peer.standing == PeerState::Live).map(|peer| &peer.room)
     }
 }
 

@@ -247,3 +247,14 @@ fn chat_and_hands_reach_the_others() {
     assert_eq!(world.told(&bob), ["chat", "hand-raised"]);
     assert!(world.view(ada.reply.peer).unwrap().hand_raised);
 }
+
+#[test]
+fn pages_may_be_reloaded_any_number_of_times() {
+    let mut world = World::with(Limits { transports_per_peer: 2, ..Limits::default() });
+    let mut ada = world.admitted("Ada");
+    for _ in 0..5 {
+        world.transport(&ada, Direction::Send);
+        world.transport(&ada, Direction::Recv);
+        ada = world.resume(&ada).unwrap();
+    }
+}

@@ -93,7 +93,9 @@ impl Stage {
             Err(error) => {
                 tracing::error!(%error, "cannot keep a change");
                 self.store_problem = Some(format!("Changes cannot be saved: {error}."));
-                let text = format!("This could not be saved ({error}): check that the disk is not full, then try again.");
+                let text = format!(
+                    "This could not be saved ({error}): check that the disk is not full, then try again."
+                );
                 Err(Failure::new(Code::Internal, text))
             }
         }
@@ -116,7 +118,9 @@ impl Stage {
                 Effect::CloseProducer(id) => steps.push(MediaStep::CloseProducer(id)),
                 Effect::CloseConsumer(id) => steps.push(MediaStep::CloseConsumer(id)),
                 Effect::Bind { slot, occupant } => self.media.bind_slot(slot, occupant),
-                Effect::RoomClosed(room) => steps.extend(self.routers.remove(&room).map(MediaStep::CloseRouter)),
+                Effect::RoomClosed(room) => {
+                    steps.extend(self.routers.remove(&room).map(MediaStep::CloseRouter))
+                }
                 Effect::Note { severity, text } => self.board.note(self.clock.note(severity, text)),
                 Effect::RosterChanged => self.board.touch(),
             }
@@ -134,15 +138,15 @@ impl Stage {
         }
         let done = self.worker.call(move |sfu, now| {
             for step in steps {
-                // What is gone already needs no closing.
-                let _ = match step {
-                    MediaStep::CloseTransport(id) => Ok(sfu.close_transport(id)),
-                    MediaStep::PauseProducer(id) => sfu.pause_producer(now, id),
-                    MediaStep::ResumeProducer(id) => sfu.resume_producer(now, id),
-                    MediaStep::CloseProducer(id) => sfu.close_producer(now, id),
-                    MediaStep::CloseConsumer(id) => sfu.close_consumer(now, id),
-                    MediaStep::CloseRouter(id) => Ok(sfu.close_router(id)),
-                };
+                // What is gone already needs no closing: that refusal is no news.
+                match step {
+                    MediaStep::CloseTransport(id) => sfu.close_transport(id),
+                    MediaStep::PauseProducer(id) => drop(sfu.pause_producer(now, id)),
+                    MediaStep::ResumeProducer(id) => drop(sfu.resume_producer(now, id)),
+                    MediaStep::CloseProducer(id) => drop(sfu.close_producer(now, id)),
+                    MediaStep::CloseConsumer(id) => drop(sfu.close_consumer(now, id)),
+                    MediaStep::CloseRouter(id) => sfu.close_router(id),
+                }
             }
         });
         if let Err(gone) = done.await {

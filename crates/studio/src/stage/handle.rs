@@ -32,16 +32,31 @@ pub struct Outside {
 
 /// The closed list of what may be asked of the stage.
 pub(super) enum Request {
-    Join { caller: Caller, join: Box<JoinRoom>, outbox: Outbox, answer: Answer<Joined> },
-    Peer { session: SessionId, request: Box<PeerRequest>, answer: Answer<PeerReply> },
+    Join {
+        caller: Caller,
+        join: Box<JoinRoom>,
+        outbox: Outbox,
+        answer: Answer<Joined>,
+    },
+    Peer {
+        session: SessionId,
+        request: Box<PeerRequest>,
+        answer: Answer<PeerReply>,
+    },
     Disconnected(SessionId),
-    Owner { request: Box<OwnerRequest>, answer: Answer<OwnerReply> },
+    Owner {
+        request: Box<OwnerRequest>,
+        answer: Answer<OwnerReply>,
+    },
     Health(oneshot::Sender<Health>),
     Rooms(oneshot::Sender<Vec<RoomSummary>>),
     Room(RoomId, Answer<RoomDetails>),
     /// *Media* kind: when full, pictures are dropped.
     Previews(mpsc::Sender<Preview>),
-    Closing { resume_in: Duration, answer: oneshot::Sender<()> },
+    Closing {
+        resume_in: Duration,
+        answer: oneshot::Sender<()>,
+    },
 }
 
 type Answer<T> = oneshot::Sender<Result<T, Failure>>;
@@ -68,7 +83,9 @@ impl StudioHandle {
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         self.requests.try_send(request(answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Failure::new(Code::Busy, "Greenroom is busy: try again in a moment."),
+            mpsc::error::TrySendError::Full(_) => {
+                Failure::new(Code::Busy, "Greenroom is busy: try again in a moment.")
+            }
             mpsc::error::TrySendError::Closed(_) => closing(),
         })?;
         answered.await.map_err(|_| closing())
@@ -98,9 +115,12 @@ impl Backend for StudioHandle {
     async fn owner(&self, request: OwnerRequest) -> Result<OwnerReply, Failure> {
         match request {
             OwnerRequest::SetLanAccess(on) => self.outside.doors.set_lan(on).await?,
-            OwnerRequest::InstallObsPlugin => {
-                self.outside.obs.install().await.map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?
-            }
+            OwnerRequest::InstallObsPlugin => self
+                .outside
+                .obs
+                .install()
+                .await
+                .map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?,
             request => {
                 let request = Box::new(request);
                 return self.ask(|answer| Request::Owner { request, answer }).await?;

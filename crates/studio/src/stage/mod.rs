@@ -9,6 +9,7 @@ mod owner;
 mod paths;
 mod peers;
 mod snapshot;
+mod speakers;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use outputs::{Feeds, PreviewHub};
 use paths::Paths;
 use rooms::Rooms;
 use snapshot::Board;
+use speakers::Speakers;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -69,6 +71,7 @@ pub struct Stage {
     previews: PreviewHub,
     quality: HashMap<PeerId, Quality>,
     paths: Paths,
+    speakers: Speakers,
     board: Board,
     closing: bool,
     /// Why the engine is not healthy, if it is not.
@@ -77,7 +80,11 @@ pub struct Stage {
 
 impl Stage {
     /// The stage, not yet running, and the way to it.
-    pub async fn new(parts: Parts, owner: rooms::OwnerToken, outside: Outside) -> Result<(Self, StudioHandle), WorkerGone> {
+    pub async fn new(
+        parts: Parts,
+        owner: rooms::OwnerToken,
+        outside: Outside,
+    ) -> Result<(Self, StudioHandle), WorkerGone> {
         let (sender, requests) = mpsc::channel(REQUESTS);
         let capabilities = parts.worker.call(|sfu, _| sfu.router_rtp_capabilities()).await?;
         let (snapshot, snapshot_seen) = watch::channel(Default::default());
@@ -104,6 +111,7 @@ impl Stage {
             previews: PreviewHub::default(),
             quality: HashMap::new(),
             paths: Paths::default(),
+            speakers: Speakers::default(),
             board: Board::new(snapshot),
             closing: false,
             store_problem: None,
@@ -190,18 +198,23 @@ impl Stage {
 fn worker_failure(gone: WorkerGone) -> Failure {
     match gone {
         WorkerGone::Busy => Failure::new(Code::Busy, "Greenroom is busy: try again in a moment."),
-        WorkerGone::Stopped => Failure::new(Code::Internal, "The media engine has stopped: restart Greenroom."),
+        WorkerGone::Stopped => {
+            Failure::new(Code::Internal, "The media engine has stopped: restart Greenroom.")
+        }
     }
 }
 
 /// The forwarding plane's refusal, as a client is told.
 fn sfu_failure(error: sfu::Error) -> Failure {
     let (code, text) = match &error {
-        sfu::Error::NotFound(what) => (Code::NotFound, format!("There is no such {what}: it may have been closed already.")),
-        sfu::Error::Invalid(reason) => (Code::InvalidRequest, format!("This does not fit: {reason}.")),
-        sfu::Error::UnsupportedCodec(codec) => {
-            (Code::UnsupportedCodec, format!("This room does not have the codec {codec}: send one of its own."))
+        sfu::Error::NotFound(what) => {
+            (Code::NotFound, format!("There is no such {what}: it may have been closed already."))
         }
+        sfu::Error::Invalid(reason) => (Code::InvalidRequest, format!("This does not fit: {reason}.")),
+        sfu::Error::UnsupportedCodec(codec) => (
+            Code::UnsupportedCodec,
+            format!("This room does not have the codec {codec}: send one of its own."),
+        ),
         sfu::Error::CannotConsume => {
             (Code::CannotConsume, "This device cannot play that track: it has none of its codecs.".to_owned())
         }

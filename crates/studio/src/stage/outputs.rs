@@ -1,6 +1,7 @@
 //! Guests on their way to OBS: which tracks are fed, what the media worker says of them, previews and levels.
 
 use super::Stage;
+use super::speakers::Change;
 use ::outputs::obs::Feed;
 use signaling::Preview;
 use std::collections::{BTreeMap, HashMap};
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use wire::dashboard::{Level, OutputStatus, Severity};
 use wire::link::{Codec, FeedId, FeedReport, FromWorker};
 use wire::ortc::{MediaKind, RtpCodecParameters};
+use wire::sfu::Notice;
 use wire::{PeerId, ProducerId, TapId};
 
 /// The tracks that are tapped for the media worker: of each peer the oldest of each kind.
@@ -145,17 +147,33 @@ impl Stage {
                     let _ = self.worker.call(move |sfu, now| sfu.tap_key_frame(now, tap)).await;
                 }
             }
-            FromWorker::Levels { levels } => drop(self.feeds.levels.send_replace(Arc::new(levels))),
+            FromWorker::Levels { levels } => self.on_levels(levels).await,
             FromWorker::Report { feeds, readers } => self.on_report(feeds, readers),
             FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason),
         }
     }
 
+    async fn on_levels(&mut self, levels: Vec<Level>) {
+        let changes = self.speakers.on_levels(&levels, |peer| self.rooms.live_in(peer).cloned());
+        self.feeds.levels.send_replace(Arc::new(levels));
+        if changes.is_empty() {
+            return;
+        }
+        for Change { room, speaker, volume } in changes {
+            self.rooms.notify_room(&room, &Notice::ActiveSpeaker { peer_id: speaker, volume });
+        }
+        let _ = self.settle().await;
+    }
+
     /// A new worker has no picture yet: ask before it has to.
     async fn on_media_ready(&mut self) {
-        let video = self.feeds.running.values().filter(|running| running.kind == MediaKind::Video && !running.paused);
+        let video =
+            self.feeds.running.values().filter(|running| running.kind == MediaKind::Video && !running.paused);
         let taps: Vec<TapId> = video.filter_map(|running| running.tap).collect();
-        let _ = self.worker.call(move |sfu, now| taps.into_iter().for_each(|tap| sfu.tap_key_frame(now, tap))).await;
+        let _ = self
+            .worker
+            .call(move |sfu, now| taps.into_iter().for_each(|tap| sfu.tap_key_frame(now, tap)))
+            .await;
         self.board.touch();
     }
 
@@ -164,7 +182,10 @@ impl Stage {
             self.board.touch();
         }
         for report in reports {
-            let (Some(running), Some(offset)) = (self.feeds.running.get(&report.feed), report.av_offset_ms) else { continue };
+            let (Some(running), Some(offset)) = (self.feeds.running.get(&report.feed), report.av_offset_ms)
+            else {
+                continue;
+            };
             // Tenths of a millisecond come and go with every report; whole ones are news.
             let before = self.feeds.av_offsets.insert(running.peer, offset);
             if before.is_none_or(|before| (before - offset).abs() >= 1.0) {
@@ -191,7 +212,9 @@ impl Stage {
     pub(super) fn on_media_status(&mut self) {
         let status = self.media_status.borrow_and_update().clone();
         match &status {
-            OutputStatus::Failed { reason } => self.board.note(self.clock.note(Severity::Error, reason.clone())),
+            OutputStatus::Failed { reason } => {
+                self.board.note(self.clock.note(Severity::Error, reason.clone()))
+            }
             OutputStatus::Restarting { .. } => {
                 let text = "The media worker stopped and is being started again; guests are back in OBS in a moment.";
                 self.board.note(self.clock.note(Severity::Warning, text));
@@ -208,7 +231,9 @@ impl Stage {
 
     pub(super) fn on_preview(&mut self, peer: PeerId, jpeg: Arc<[u8]>) {
         let preview = Preview { peer, jpeg };
-        self.previews.viewers.retain(|viewer| !matches!(viewer.try_send(preview.clone()), Err(TrySendError::Closed(_))));
+        self.previews
+            .viewers
+            .retain(|viewer| !matches!(viewer.try_send(preview.clone()), Err(TrySendError::Closed(_))));
     }
 
     /// Pictures nobody looks at are not made.

@@ -17,8 +17,12 @@ impl Stage {
             OwnerRequest::CreateInvite(room, asked) => return self.create_invite(room, asked).await,
             OwnerRequest::CreateRoom(CreateRoom { room_id, title, is_private }) => {
                 let title = title.as_deref().map(Title::parse).transpose()?;
-                self.own(OwnerCommand::CreateRoom { id: room_id.clone(), title, is_private: is_private.unwrap_or(false) })
-                    .await?;
+                self.own(OwnerCommand::CreateRoom {
+                    id: room_id.clone(),
+                    title,
+                    is_private: is_private.unwrap_or(false),
+                })
+                .await?;
                 return self.live_room(&room_id);
             }
             OwnerRequest::UpdateRoom(room, UpdateRoom { status, title, is_private }) => {
@@ -31,8 +35,12 @@ impl Stage {
                 OwnerCommand::RevokeInvite { room, invite, end_peers }
             }
             OwnerRequest::Admit(room, peer, AssignSlot { slot }) => OwnerCommand::Admit { room, peer, slot },
-            OwnerRequest::AssignSlot(room, peer, AssignSlot { slot }) => OwnerCommand::AssignSlot { room, peer, slot },
-            OwnerRequest::Mute(room, peer, MutePeer { kind, muted }) => OwnerCommand::Mute { room, peer, kind, muted },
+            OwnerRequest::AssignSlot(room, peer, AssignSlot { slot }) => {
+                OwnerCommand::AssignSlot { room, peer, slot }
+            }
+            OwnerRequest::Mute(room, peer, MutePeer { kind, muted }) => {
+                OwnerCommand::Mute { room, peer, kind, muted }
+            }
             OwnerRequest::Remove(room, peer) => OwnerCommand::Remove { room, peer },
             OwnerRequest::InstallObsPlugin | OwnerRequest::SetLanAccess(_) => {
                 return Err(Failure::new(Code::Internal, "This is not the stage's to do."));

@@ -23,7 +23,9 @@ impl Paths {
 
     pub fn trouble(&self, transport: TransportId) -> Option<String> {
         let text = match self.0.get(&transport)? {
-            Trouble::Silent => "Nothing arrives from them right now: their network may be changing. It comes back by itself.",
+            Trouble::Silent => {
+                "Nothing arrives from them right now: their network may be changing. It comes back by itself."
+            }
             Trouble::Failed => {
                 "Their sound and picture cannot reach this computer: ask them to reload the page, or to try another network."
             }
@@ -60,7 +62,8 @@ impl Stage {
         let before = self.paths.0.insert(transport, trouble);
         if before != Some(trouble) {
             if let (Trouble::Failed, Some(name)) = (trouble, self.rooms.name_of(peer)) {
-                let text = format!("{name}'s sound and picture do not arrive any more; their page tries again");
+                let text =
+                    format!("{name}'s sound and picture do not arrive any more; their page tries again");
                 self.board.note(self.clock.note(Severity::Warning, text));
             }
             self.board.touch();

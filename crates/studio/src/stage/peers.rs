@@ -9,7 +9,12 @@ use wire::stats::StatsReport;
 use wire::{Code, ConsumerId, Failure, PeerId, ProducerId, TransportId};
 
 impl Stage {
-    pub(super) async fn join(&mut self, caller: Caller, request: JoinRoom, outbox: Outbox) -> Result<Joined, Failure> {
+    pub(super) async fn join(
+        &mut self,
+        caller: Caller,
+        request: JoinRoom,
+        outbox: Outbox,
+    ) -> Result<Joined, Failure> {
         if self.closing {
             return Err(Failure::new(Code::ServerClosing, "Greenroom is closing: try again in a moment."));
         }
@@ -50,19 +55,27 @@ impl Stage {
         })
     }
 
-    pub(super) async fn peer_request(&mut self, session: SessionId, request: PeerRequest) -> Result<PeerReply, Failure> {
+    pub(super) async fn peer_request(
+        &mut self,
+        session: SessionId,
+        request: PeerRequest,
+    ) -> Result<PeerReply, Failure> {
         let peer = self.rooms.peer_of(session)?;
         match request {
             PeerRequest::GetRouterRtpCapabilities => Ok(PeerReply::Capabilities(self.capabilities.clone())),
             PeerRequest::CreateWebrtcTransport(asked) => self.create_transport(session, asked).await,
             PeerRequest::ConnectTransport(asked) => {
                 self.rooms.may_use_transport(session, asked.transport_id)?;
-                self.try_sfu(move |sfu, now| sfu.connect_transport(now, asked.transport_id, asked.dtls_parameters)).await?;
+                self.try_sfu(move |sfu, now| {
+                    sfu.connect_transport(now, asked.transport_id, asked.dtls_parameters)
+                })
+                .await?;
                 Ok(PeerReply::Connected { connected: true })
             }
             PeerRequest::AddIceCandidate(asked) => {
                 self.rooms.may_use_transport(session, asked.transport_id)?;
-                self.try_sfu(move |sfu, now| sfu.add_ice_candidate(now, asked.transport_id, asked.candidate)).await?;
+                self.try_sfu(move |sfu, now| sfu.add_ice_candidate(now, asked.transport_id, asked.candidate))
+                    .await?;
                 Ok(PeerReply::Done {})
             }
             PeerRequest::RestartIce(TransportRef { transport_id }) => {
@@ -108,8 +121,12 @@ impl Stage {
                 Ok(PeerReply::Done {})
             }
             PeerRequest::GetStats(asked) => self.stats(session, peer, asked).await,
-            PeerRequest::Chat(Chat { text }) => self.change(session, PeerCommand::Chat(ChatText::parse(&text)?)).await,
-            PeerRequest::RaiseHand(RaiseHand { raised }) => self.change(session, PeerCommand::RaiseHand(raised)).await,
+            PeerRequest::Chat(Chat { text }) => {
+                self.change(session, PeerCommand::Chat(ChatText::parse(&text)?)).await
+            }
+            PeerRequest::RaiseHand(RaiseHand { raised }) => {
+                self.change(session, PeerCommand::RaiseHand(raised)).await
+            }
             PeerRequest::SetDisplayName(SetDisplayName { display_name }) => {
                 self.change(session, PeerCommand::SetDisplayName(display_name)).await
             }
@@ -122,7 +139,11 @@ impl Stage {
         Ok(PeerReply::Done {})
     }
 
-    async fn create_transport(&mut self, session: SessionId, asked: CreateTransport) -> Result<PeerReply, Failure> {
+    async fn create_transport(
+        &mut self,
+        session: SessionId,
+        asked: CreateTransport,
+    ) -> Result<PeerReply, Failure> {
         let direction = asked
             .direction()
             .ok_or_else(|| Failure::new(Code::InvalidRequest, "Say `direction`: \"send\" or \"recv\"."))?;
@@ -135,8 +156,7 @@ impl Stage {
                 router
             }
         };
-        let mut options =
-            self.try_sfu(move |sfu, now| sfu.create_transport(now, router, direction)).await?;
+        let mut options = self.try_sfu(move |sfu, now| sfu.create_transport(now, router, direction)).await?;
         options.ice_servers = self.ice_servers.clone();
         self.change(session, PeerCommand::AddTransport { id: options.id, direction }).await?;
         Ok(PeerReply::Transport(Box::new(options)))
@@ -180,7 +200,12 @@ impl Stage {
     }
 
     /// One of the peer's things, or everything of the peer.
-    async fn stats(&mut self, session: SessionId, peer: PeerId, asked: GetStats) -> Result<PeerReply, Failure> {
+    async fn stats(
+        &mut self,
+        session: SessionId,
+        peer: PeerId,
+        asked: GetStats,
+    ) -> Result<PeerReply, Failure> {
         let mut wanted = Wanted { quality_of: self.rooms.transports_of(peer), ..Wanted::default() };
         match asked {
             GetStats { transport_id: Some(id), producer_id: None, consumer_id: None } => {

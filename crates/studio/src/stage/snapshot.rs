@@ -97,13 +97,20 @@ impl Stage {
     /// Measures every peer's connection and tells them; forgets those who left.
     pub(super) async fn on_second(&mut self) {
         self.forget_viewers();
-        let peers: Vec<(PeerId, Vec<TransportId>)> =
-            self.rooms.peer_ids().map(|peer| (peer, self.rooms.transports_of(peer))).filter(|(_, t)| !t.is_empty()).collect();
+        let peers: Vec<(PeerId, Vec<TransportId>)> = self
+            .rooms
+            .peer_ids()
+            .map(|peer| (peer, self.rooms.transports_of(peer)))
+            .filter(|(_, t)| !t.is_empty())
+            .collect();
         if peers.is_empty() && self.quality.is_empty() {
             return;
         }
         let measured = self.worker.call(move |sfu, now| {
-            peers.into_iter().map(|(peer, transports)| (peer, sfu.quality(now, &transports))).collect::<HashMap<_, Quality>>()
+            peers
+                .into_iter()
+                .map(|(peer, transports)| (peer, sfu.quality(now, &transports)))
+                .collect::<HashMap<_, Quality>>()
         });
         let Ok(measured) = measured.await else { return };
         for (peer, quality) in &measured {
@@ -124,7 +131,8 @@ impl Stage {
                 consumers: self.rooms.consumers_of(peer.peer_id),
                 ..Wanted::default()
             };
-            let report = self.worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)?;
+            let report =
+                self.worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)?;
             (peer.quality, peer.consumers) = (report.quality, report.consumers);
         }
         Ok(details)

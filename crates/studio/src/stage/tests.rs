@@ -42,7 +42,13 @@ impl Engine {
         let clock = Clock::start();
         let owner = OwnerToken::new(secrets.owner_token);
         let limits = Limits::default();
-        let setup = Setup { limits, slot_count: 2, key: secrets.signing_key, owner: owner.clone(), seed: rand::random() };
+        let setup = Setup {
+            limits,
+            slot_count: 2,
+            key: secrets.signing_key,
+            owner: owner.clone(),
+            seed: rand::random(),
+        };
         let announced = vec![IpAddr::from([127, 0, 0, 1])];
         let config = WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 4_000_000 };
         let (worker, sfu_events) = WorkerHandle::start(config).unwrap();
@@ -55,8 +61,18 @@ impl Engine {
         let (doors, addresses) = Doors::new(lan, Vec::new(), folder.into(), store.clone());
         let rooms = Rooms::restore(setup, saved, clock.now());
         let ice_servers = Vec::new();
-        let parts =
-            Parts { rooms, clock, store, worker, sfu_events, media, media_events, addresses, obs: obs_seen, ice_servers };
+        let parts = Parts {
+            rooms,
+            clock,
+            store,
+            worker,
+            sfu_events,
+            media,
+            media_events,
+            addresses,
+            obs: obs_seen,
+            ice_servers,
+        };
         let (stage, handle) = Stage::new(parts, owner.clone(), Outside { doors, obs }).await.unwrap();
         Self { handle, stage: tokio::spawn(stage.run()), folder: folder.into(), owner }
     }
@@ -79,7 +95,12 @@ impl Engine {
         self.try_join(name, Some(token), None).await.unwrap()
     }
 
-    async fn try_join(&self, name: &str, token: Option<&str>, resume: Option<&str>) -> Result<Client, Failure> {
+    async fn try_join(
+        &self,
+        name: &str,
+        token: Option<&str>,
+        resume: Option<&str>,
+    ) -> Result<Client, Failure> {
         let session = SessionId(Uuid::new_v4());
         let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
         // The token comes with the handshake, as it does from the guest page.
@@ -112,7 +133,9 @@ async fn open(folder: &Path) -> Opened {
     for _ in 0..500 {
         match Store::open(folder) {
             Ok(opened) => return opened,
-            Err(crate::store::StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(crate::store::StoreError::InUse { .. }) => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -161,7 +184,8 @@ impl Client {
     /// The next notice but the regular ones.
     async fn hears(&mut self) -> String {
         loop {
-            let notice = tokio::time::timeout(PATIENCE, self.notices.recv()).await.expect("is told something in time");
+            let notice =
+                tokio::time::timeout(PATIENCE, self.notices.recv()).await.expect("is told something in time");
             let (event, _) = notice.expect("is not disconnected").into_event();
             if event != "quality" {
                 return event;
@@ -207,7 +231,9 @@ async fn a_guest_waits_is_let_in_and_is_received() {
     let producer = ada.produce(sending.id, camera()).await.unwrap();
     host.transport(Direction::Recv).await;
     assert_eq!(code(host.consume(producer).await), Code::NotFound, "still in the green room");
-    engine.sees("Ada", |ada| ada.state == PeerState::Waiting && ada.camera == wire::dashboard::TrackView::On).await;
+    engine
+        .sees("Ada", |ada| ada.state == PeerState::Waiting && ada.camera == wire::dashboard::TrackView::On)
+        .await;
 
     engine.admit(&ada).await;
     assert_eq!(ada.hears().await, "admitted");
@@ -257,7 +283,8 @@ async fn bad_requests_are_refused_with_their_codes() {
 
     assert_eq!(code(host.produce(sending, camera()).await), Code::NotFound, "another's transport");
     let mut alien = camera();
-    alien["rtpParameters"]["codecs"] = json!([{ "mimeType": "video/AV9", "payloadType": 96, "clockRate": 90000 }]);
+    alien["rtpParameters"]["codecs"] =
+        json!([{ "mimeType": "video/AV9", "payloadType": 96, "clockRate": 90000 }]);
     assert_eq!(code(ada.produce(sending, alien).await), Code::UnsupportedCodec);
     let mut twisted = camera();
     twisted["kind"] = "audio".into();
@@ -269,7 +296,8 @@ async fn bad_requests_are_refused_with_their_codes() {
     assert_eq!(code(ada.ask(restart).await), Code::NotFound);
     let directionless = PeerRequest::CreateWebrtcTransport(CreateTransport::default());
     assert_eq!(code(ada.ask(directionless).await), Code::InvalidRequest);
-    let two = GetStats { transport_id: Some(sending), producer_id: Some(ProducerId(nobody)), consumer_id: None };
+    let two =
+        GetStats { transport_id: Some(sending), producer_id: Some(ProducerId(nobody)), consumer_id: None };
     assert_eq!(code(ada.ask(PeerRequest::GetStats(two)).await), Code::InvalidRequest);
     let stranger = engine.handle.request(SessionId(nobody), PeerRequest::LeaveRoom).await;
     assert_eq!(code(stranger), Code::NotJoined);
@@ -299,7 +327,11 @@ async fn a_caller_who_gave_up_waiting_is_not_counted_as_connected() {
     let engine = Engine::new("gave-up").await;
     let (outbox, _notices) = mpsc::channel(OUTBOX_CAPACITY);
     let invite = engine.invite().await;
-    let caller = Caller { session: SessionId(Uuid::new_v4()), address: [127, 0, 0, 1].into(), token: Some(invite.token) };
+    let caller = Caller {
+        session: SessionId(Uuid::new_v4()),
+        address: [127, 0, 0, 1].into(),
+        token: Some(invite.token),
+    };
     let request = serde_json::from_value(json!({ "roomId": "show", "displayName": "Ada" })).unwrap();
     let join = engine.handle.join(caller, request, outbox);
     // Polled once: the request is sent, the answer never taken.
@@ -325,7 +357,8 @@ async fn a_closing_engine_says_so_and_lets_nobody_in() {
 async fn a_media_worker_that_cannot_start_is_the_streamers_news_and_no_guests() {
     let engine = Engine::new("no-media").await;
     let mut feed = engine.handle.dashboard().await.unwrap();
-    let failed = feed.snapshot.wait_for(|snapshot| matches!(snapshot.media_worker, OutputStatus::Failed { .. }));
+    let failed =
+        feed.snapshot.wait_for(|snapshot| matches!(snapshot.media_worker, OutputStatus::Failed { .. }));
     tokio::time::timeout(PATIENCE, failed).await.expect("in time").unwrap();
     let health = engine.handle.health().await;
     assert_eq!(health.status, "unhealthy");
