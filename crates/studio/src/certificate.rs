@@ -27,15 +27,20 @@ pub enum CertificateError {
 }
 
 /// The kept certificate, or a new one when there is none, when it is old, or when the machine's addresses changed.
-pub fn load_or_make(data_dir: &Path, addresses: &[IpAddr], now: SystemTime) -> Result<Certificate, CertificateError> {
+pub fn load_or_make(
+    data_dir: &Path,
+    addresses: &[IpAddr],
+    now: SystemTime,
+) -> Result<Certificate, CertificateError> {
     let paths = [data_dir.join("lan.crt.pem"), data_dir.join("lan.key.pem"), data_dir.join("lan.addresses")];
     let names = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join("\n");
-    let young = fs::metadata(&paths[0]).and_then(|meta| meta.modified()).is_ok_and(|made| {
-        now.duration_since(made).unwrap_or_default() < RENEW_AFTER
-    });
+    let young = fs::metadata(&paths[0])
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|made| now.duration_since(made).unwrap_or_default() < RENEW_AFTER);
     if young
         && fs::read_to_string(&paths[2]).is_ok_and(|kept| kept == names)
-        && let (Ok(certificate_pem), Ok(key_pem)) = (fs::read_to_string(&paths[0]), fs::read_to_string(&paths[1]))
+        && let (Ok(certificate_pem), Ok(key_pem)) =
+            (fs::read_to_string(&paths[0]), fs::read_to_string(&paths[1]))
     {
         return Ok(Certificate { certificate_pem, key_pem });
     }

@@ -114,7 +114,8 @@ pub enum ConfigError {
 
 impl RawConfig {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
         toml::from_str(&text).map_err(|source| ConfigError::Syntax { path: path.into(), source })
     }
 }
@@ -169,12 +170,14 @@ impl Config {
             config.max_peers_per_room = within("rooms.max_peers", peers, 1..=100, "1 to 100")?;
         }
         if let Some(secs) = raw.rooms.grace_secs {
-            config.grace = Duration::from_secs(within("rooms.grace_secs", secs, 0..=600, "0 to 600 (seconds)")?);
+            config.grace =
+                Duration::from_secs(within("rooms.grace_secs", secs, 0..=600, "0 to 600 (seconds)")?);
         }
         if let Some(slots) = raw.obs.slots {
             config.slot_count = within("obs.slots", slots, 1..=SlotId::MAX, "1 to 16")?;
         }
-        config.obs = ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };
+        config.obs =
+            ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };
         Ok(config)
     }
 }
@@ -189,17 +192,26 @@ pub(crate) fn control_address(text: &str) -> Result<SocketAddr, ConfigError> {
     if at.ip().is_loopback() {
         return Ok(at);
     }
-    Err(value("listen.control", text, "a loopback address (127.0.0.1 or [::1]): guests elsewhere use `listen.lan`"))
+    Err(value(
+        "listen.control",
+        text,
+        "a loopback address (127.0.0.1 or [::1]): guests elsewhere use `listen.lan`",
+    ))
 }
 
 /// An origin is a scheme, a host and perhaps a port (RFC 6454 §6.2); `*` stands for any.
 fn parse_origin(text: String) -> Result<String, ConfigError> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let good = text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']));
+    let good =
+        text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']));
     if good {
         Ok(text)
     } else {
-        Err(value("listen.allowed_origins", &text, "a list of origins like \"https://dashboard.example.com\", or \"*\""))
+        Err(value(
+            "listen.allowed_origins",
+            &text,
+            "a list of origins like \"https://dashboard.example.com\", or \"*\"",
+        ))
     }
 }
 
@@ -233,7 +245,9 @@ fn value(key: &'static str, value: &str, allowed: &'static str) -> ConfigError {
 /// `$XDG_DATA_HOME/greenroom`, else `~/.local/share/greenroom` (XDG Base Directory Specification).
 fn default_data_dir() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share"))).map(|dir| dir.join("greenroom"))
+    set("XDG_DATA_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .map(|dir| dir.join("greenroom"))
 }
 
 /// The first of the ports that WebRTC servers commonly ask to have opened.
@@ -257,9 +271,12 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         assert_eq!(parse(&text).unwrap(), Config::defaults_in("/data".into()));
         // Every key is there, also those whose default is "not set": uncommented, the file must parse too.
-        let all: String = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
+        let all: String =
+            text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
         let config = parse(&all).unwrap();
-        assert!(config.obs.plugin.is_some() && config.obs.media_worker.is_some() && config.obs.socket.is_some());
+        assert!(
+            config.obs.plugin.is_some() && config.obs.media_worker.is_some() && config.obs.socket.is_some()
+        );
         assert!(!config.ice_servers.is_empty() && !config.announced.is_empty());
     }
 

@@ -76,13 +76,18 @@ impl Doors {
     /// What the streamer wants; kept only once it is so.
     pub async fn set_lan(&self, on: bool) -> Result<(), Failure> {
         let _moving = self.moving.lock().await;
-        let server = self.server.get().and_then(Weak::upgrade).ok_or_else(|| Failure::new(Code::Busy, "Greenroom is still starting."))?;
+        let server = self
+            .server
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| Failure::new(Code::Busy, "Greenroom is still starting."))?;
         let asked = if on { Some(self.lan_config().await?) } else { None };
         match server.set_lan(asked).await {
             Ok(open) => {
                 let addresses = open.map(|at| self.reachable(at.port())).unwrap_or_default();
-                let problem = (on && addresses.is_empty())
-                    .then(|| "This computer is on no network: connect it, then turn this on again.".to_owned());
+                let problem = (on && addresses.is_empty()).then(|| {
+                    "This computer is on no network: connect it, then turn this on again.".to_owned()
+                });
                 self.show(LanView { on: open.is_some(), addresses, problem });
             }
             Err(LanError::Closing) => return Err(Failure::new(Code::ServerClosing, "Greenroom is closing.")),
@@ -94,15 +99,23 @@ impl Doors {
         let value = if on { ON } else { OFF };
         self.store.write_setting(LAN_ACCESS, value.to_owned()).await.map_err(|error| {
             tracing::error!(%error, "cannot keep whether LAN access is on");
-            Failure::new(Code::Internal, format!("It works now, but will be forgotten at the next start: {error}."))
+            Failure::new(
+                Code::Internal,
+                format!("It works now, but will be forgotten at the next start: {error}."),
+            )
         })
     }
 
     async fn lan_config(&self) -> Result<LanConfig, Failure> {
         let (data_dir, ips) = (self.data_dir.clone(), self.ips());
-        let made = tokio::task::spawn_blocking(move || certificate::load_or_make(&data_dir, &ips, SystemTime::now())).await;
-        let made = made.map_err(|error| error.to_string()).and_then(|made| made.map_err(|error| error.to_string()));
-        let made = made.map_err(|error| Failure::new(Code::Internal, format!("LAN access is not possible: {error}.")))?;
+        let made = tokio::task::spawn_blocking(move || {
+            certificate::load_or_make(&data_dir, &ips, SystemTime::now())
+        })
+        .await;
+        let made =
+            made.map_err(|error| error.to_string()).and_then(|made| made.map_err(|error| error.to_string()));
+        let made = made
+            .map_err(|error| Failure::new(Code::Internal, format!("LAN access is not possible: {error}.")))?;
         Ok(LanConfig { listen: self.lan_listen, cert_pem: made.certificate_pem, key_pem: made.key_pem })
     }
 
@@ -134,7 +147,8 @@ mod tests {
     #[test]
     fn an_invite_points_to_the_widest_open_door() {
         let room = RoomId::parse("show").unwrap();
-        let mut addresses = Addresses { control: Some(SocketAddr::from(([127, 0, 0, 1], 3002))), lan: LanView::default() };
+        let mut addresses =
+            Addresses { control: Some(SocketAddr::from(([127, 0, 0, 1], 3002))), lan: LanView::default() };
         assert_eq!(addresses.invite_url(&room, "TOKEN"), "http://localhost:3002/join/show#TOKEN");
         addresses.lan = LanView { on: true, addresses: vec!["https://192.0.2.7:3443".into()], problem: None };
         assert_eq!(addresses.invite_url(&room, "TOKEN"), "https://192.0.2.7:3443/join/show#TOKEN");

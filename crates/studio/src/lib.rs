@@ -58,7 +58,11 @@ impl Studio {
         let clock = Clock::start();
         let owner = OwnerToken::new(secrets.owner_token);
         let setup = Setup {
-            limits: Limits { peers_per_room: config.max_peers_per_room, grace: config.grace, ..Limits::default() },
+            limits: Limits {
+                peers_per_room: config.max_peers_per_room,
+                grace: config.grace,
+                ..Limits::default()
+            },
             slot_count: config.slot_count,
             key: secrets.signing_key,
             owner: owner.clone(),

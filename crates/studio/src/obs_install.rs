@@ -21,7 +21,9 @@ pub struct ObsInstall {
 
 #[derive(Debug, Error)]
 pub enum InstallError {
-    #[error("the OBS plugin was not built: libgreenroom_obs.so is missing beside the program; run `cargo xtask run` or set `obs.plugin`")]
+    #[error(
+        "the OBS plugin was not built: libgreenroom_obs.so is missing beside the program; run `cargo xtask run` or set `obs.plugin`"
+    )]
     NotBuilt,
     #[error("cannot tell where OBS keeps plugins: the environment has no HOME")]
     NoHome,
@@ -33,7 +35,10 @@ impl ObsInstall {
     /// Looks for the library where the configuration says, or beside the running program.
     pub fn new(library: Option<PathBuf>) -> Self {
         let beside = || Some(std::env::current_exe().ok()?.parent()?.join("libgreenroom_obs.so"));
-        Self { library: library.or_else(beside).filter(|path| path.is_file()), target: config_home().map(|c| c.join(PLUGIN)) }
+        Self {
+            library: library.or_else(beside).filter(|path| path.is_file()),
+            target: config_home().map(|c| c.join(PLUGIN)),
+        }
     }
 
     /// How what is installed compares with what this app would install.
@@ -43,7 +48,8 @@ impl ObsInstall {
             return PluginState::Missing;
         }
         let installed = fs::read_to_string(target.join(VERSION)).unwrap_or_default();
-        let same = installed.trim() == env!("CARGO_PKG_VERSION") && self.is_same_library(&target.join(LIBRARY));
+        let same =
+            installed.trim() == env!("CARGO_PKG_VERSION") && self.is_same_library(&target.join(LIBRARY));
         if same { PluginState::Installed } else { PluginState::Outdated }
     }
 
@@ -51,7 +57,9 @@ impl ObsInstall {
     fn is_same_library(&self, installed: &Path) -> bool {
         let Some(built) = &self.library else { return true };
         match (fs::metadata(built), fs::metadata(installed)) {
-            (Ok(built), Ok(installed)) => built.len() == installed.len() && built.mtime() <= installed.mtime(),
+            (Ok(built), Ok(installed)) => {
+                built.len() == installed.len() && built.mtime() <= installed.mtime()
+            }
             _ => false,
         }
     }
@@ -87,10 +95,12 @@ impl ObsInstall {
 
 /// Whether an OBS program is on this machine: in the search path, or as a Flatpak.
 pub fn is_obs_installed() -> bool {
-    let in_path = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|d| d.join("obs").is_file()));
-    let flatpak = ["/var/lib/flatpak", &format!("{}/.local/share/flatpak", std::env::var("HOME").unwrap_or_default())]
-        .iter()
-        .any(|root| Path::new(root).join("app/com.obsproject.Studio").is_dir());
+    let in_path = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|d| d.join("obs").is_file()));
+    let flatpak =
+        ["/var/lib/flatpak", &format!("{}/.local/share/flatpak", std::env::var("HOME").unwrap_or_default())]
+            .iter()
+            .any(|root| Path::new(root).join("app/com.obsproject.Studio").is_dir());
     in_path || flatpak
 }
 
@@ -107,7 +117,8 @@ pub fn is_obs_running() -> bool {
 }
 
 fn config_home() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| v.as_os_str() != OsStr::new("")).map(PathBuf::from);
+    let set =
+        |name: &str| std::env::var_os(name).filter(|v| v.as_os_str() != OsStr::new("")).map(PathBuf::from);
     set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))
 }
 

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 /// The media worker's program: beside this one.
 pub fn media_worker(configured: Option<PathBuf>) -> PathBuf {
-    configured.or_else(|| Some(std::env::current_exe().ok()?.parent()?.join(MEDIA_WORKER))).unwrap_or_else(|| MEDIA_WORKER.into())
+    configured
+        .or_else(|| Some(std::env::current_exe().ok()?.parent()?.join(MEDIA_WORKER)))
+        .unwrap_or_else(|| MEDIA_WORKER.into())
 }
 
 /// Where OBS plugins connect; `frame_ipc::default_socket_path` looks in the same places.
 pub fn obs_socket(configured: Option<PathBuf>) -> PathBuf {
-    configured.unwrap_or_else(|| socket_in(|name| std::env::var_os(name), rustix::process::geteuid().as_raw()))
+    configured
+        .unwrap_or_else(|| socket_in(|name| std::env::var_os(name), rustix::process::geteuid().as_raw()))
 }
 
 fn socket_in(env: impl Fn(&str) -> Option<OsString>, uid: u32) -> PathBuf {

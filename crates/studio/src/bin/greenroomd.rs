@@ -3,10 +3,10 @@
 
 use anyhow::Context;
 use clap::Parser;
-use std::process::ExitCode;
-use std::time::Duration;
 use greenroom_studio::obs_install::ObsInstall;
 use greenroom_studio::{Studio, cli};
+use std::process::ExitCode;
+use std::time::Duration;
 
 /// Remote guests in OBS, from your own computer, without a window.
 ///

@@ -22,7 +22,9 @@ pub enum StoreError {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("another Greenroom is using {}; end it first, or choose another folder with --data-dir", path.display())]
     InUse { path: PathBuf },
-    #[error("the database is from a newer Greenroom (schema {found}, this one knows {known}); install that version again")]
+    #[error(
+        "the database is from a newer Greenroom (schema {found}, this one knows {known}); install that version again"
+    )]
     Newer { found: i64, known: i64 },
     #[error("the database refused: {0}")]
     Database(#[from] rusqlite::Error),
@@ -68,7 +70,13 @@ impl Store {
         let lock = lock(data_dir)?;
         let path = data_dir.join("greenroom.db");
         // Made with its permissions before anything secret is in it.
-        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(folder)?;
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(folder)?;
         let mut connection = Connection::open(&path)?;
         schema::prepare(&mut connection)?;
         let saved = rows::read_all(&connection)?;
@@ -116,7 +124,9 @@ fn serve(mut connection: Connection, inbox: std_mpsc::Receiver<Request>) {
         match request {
             Request::Apply(changes, answer) => drop(answer.send(rows::apply(&mut connection, &changes))),
             Request::ReadSetting(name, answer) => drop(answer.send(read_setting(&connection, name))),
-            Request::WriteSetting(name, value, answer) => drop(answer.send(write_setting(&connection, name, &value))),
+            Request::WriteSetting(name, value, answer) => {
+                drop(answer.send(write_setting(&connection, name, &value)))
+            }
         }
     }
 }
@@ -127,7 +137,10 @@ fn read_setting(connection: &Connection, name: &str) -> Result<Option<String>, S
 }
 
 fn write_setting(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
-    connection.execute("INSERT INTO setting VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", (name, value))?;
+    connection.execute(
+        "INSERT INTO setting VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+        (name, value),
+    )?;
     Ok(())
 }
 
@@ -152,7 +165,13 @@ fn hex(bytes: &[u8]) -> String {
 fn lock(data_dir: &Path) -> Result<fs::File, StoreError> {
     let path = data_dir.join("lock");
     let folder = |source| StoreError::Folder { path: path.clone(), source };
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(folder)?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(folder)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse { path: data_dir.into() }),

@@ -35,7 +35,11 @@ pub fn read_all(connection: &Connection) -> Result<Saved, StoreError> {
     })
 }
 
-fn read<T>(connection: &Connection, sql: &str, row: fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, StoreError> {
+fn read<T>(
+    connection: &Connection,
+    sql: &str,
+    row: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
     let mut query = connection.prepare(sql)?;
     let rows = query.query_map([], row)?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -129,7 +133,10 @@ fn invite(row: &Row<'_>) -> rusqlite::Result<Invite> {
 }
 
 fn seat(row: &Row<'_>) -> rusqlite::Result<Seat> {
-    let slot = row.get::<_, Option<u8>>(6)?.map(|number| number.try_into().map_err(|e| conversion(6, e))).transpose()?;
+    let slot = row
+        .get::<_, Option<u8>>(6)?
+        .map(|number| number.try_into().map_err(|e| conversion(6, e)))
+        .transpose()?;
     Ok(Seat {
         id: SeatId(parsed(row, 0)?),
         room: parsed(row, 1)?,

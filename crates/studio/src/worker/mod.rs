@@ -102,8 +102,15 @@ impl WorkerHandle {
         let (commands, inbox) = std_mpsc::sync_channel(COMMAND_CAPACITY);
         let (events, event_receiver) = mpsc::channel(EVENT_CAPACITY);
         let counters = Arc::new(WorkerCounters::default());
-        let driver =
-            Driver { poll, socket, sfu, inbox, events, pipe: MediaPipe::new(counters.clone()), counters: counters.clone() };
+        let driver = Driver {
+            poll,
+            socket,
+            sfu,
+            inbox,
+            events,
+            pipe: MediaPipe::new(counters.clone()),
+            counters: counters.clone(),
+        };
         thread::Builder::new().name("forwarding".into()).spawn(move || driver.run())?;
         Ok((Self { commands, waker, media_address, counters }, event_receiver))
     }

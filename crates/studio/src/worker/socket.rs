@@ -7,7 +7,9 @@ use std::time::Instant;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
-#[error("cannot open a UDP port for media (tried {tried}): {last}; close the program that uses it or set `media.port`")]
+#[error(
+    "cannot open a UDP port for media (tried {tried}): {last}; close the program that uses it or set `media.port`"
+)]
 pub struct BindError {
     tried: String,
     last: io::Error,
@@ -66,7 +68,8 @@ impl MediaSocket {
     pub fn receive_batch(&mut self, mut handle: impl FnMut(Instant, SocketAddr, &mut [u8])) {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
         let received = {
-            let mut slices: Vec<IoSliceMut<'_>> = self.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let mut slices: Vec<IoSliceMut<'_>> =
+                self.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
             self.state.recv((&self.io).into(), &mut slices, &mut meta)
         };
         // Errors other than "nothing there" are a peer's ICMP answers: theirs, not ours.
@@ -111,7 +114,9 @@ impl MediaSocket {
 /// Dual-stack first (Linux binds `[::]` for both unless told otherwise), IPv4 alone where there is no IPv6.
 fn open(port: u16) -> io::Result<UdpSocket> {
     match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)),
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+        }
         other => other,
     }
 }
