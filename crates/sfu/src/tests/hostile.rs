@@ -260,3 +260,33 @@ fn noise_and_mutations_of_everything_never_panic_and_the_call_goes_on() {
     world.settle();
     assert_eq!(world.clients[receiver].received.last().unwrap().payload.len(), packet.payload.len());
 }
+
+#[test]
+fn mangled_handshakes_fail_alone() {
+    let mut random = StdRng::seed_from_u64(5);
+    let mut world = World::new();
+    let bystander = world.sender();
+    let mut connected = 0;
+    for round in 0..400u16 {
+        let role = if round % 2 == 0 { Role::Client } else { Role::Server };
+        let client = world.join(Direction::Send, role);
+        world.clients[client].address.set_port(6_000 + round);
+        let parameters = world.clients[client].dtls_parameters();
+        world.worker.connect_transport(world.now, world.clients[client].transport, parameters).unwrap();
+        world.mangle = Some(random.random_range(1..3_000));
+        world.check(client);
+        world.settle();
+        world.pass_ms(500);
+        world.mangle = None;
+        connected += usize::from(world.clients[client].is_connected());
+        world.worker.close_transport(world.clients[client].transport);
+        world.settle();
+        world.clients.truncate(1);
+    }
+    let panicked = world.events.iter().filter(|e| format!("{e:?}").contains("panicked")).count();
+    assert_eq!(panicked, 0);
+    assert!(connected > 20, "{connected}");
+    let producer = world.produce(bystander, MediaKind::Audio, opus());
+    world.send_rtp(bystander, &audio(1));
+    assert_eq!(world.worker.producer_stats(world.now, producer)[0].packet_count, 1);
+}

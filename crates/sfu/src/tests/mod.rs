@@ -51,6 +51,8 @@ pub struct World {
     /// Percent of datagrams lost, each way; checks always arrive.
     pub loss_percent: u32,
     pub dice: StdRng,
+    /// One octet in so many of DTLS to the worker is changed.
+    pub mangle: Option<u32>,
 }
 
 #[allow(clippy::disallowed_methods)]
@@ -80,6 +82,7 @@ impl World {
             sent_datagrams: 0,
             loss_percent: 0,
             dice: StdRng::seed_from_u64(1),
+            mangle: None,
         }
     }
 
@@ -160,7 +163,13 @@ impl World {
             if answers.is_empty() {
                 return;
             }
-            for (from, answer) in answers {
+            for (from, mut answer) in answers {
+                if let Some(mangle) = self.mangle {
+                    let dice = &mut self.dice;
+                    for octet in &mut answer {
+                        *octet = if dice.random_range(0..mangle) == 0 { dice.random() } else { *octet };
+                    }
+                }
                 if !self.is_lost(&answer) {
                     self.send_from(from, answer);
                 }
