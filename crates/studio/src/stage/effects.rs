@@ -157,6 +157,10 @@ impl Stage {
 
     pub(super) async fn on_disconnected(&mut self, session: SessionId) {
         self.outboxes.close(session);
+        if self.closing {
+            // It is we who leave: nobody waits for them here any more.
+            return;
+        }
         // A session that was taken over, removed or never joined is nobody's any more.
         let _ = self.command(Command::Disconnected(session)).await;
     }
