@@ -18,7 +18,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let started = options.config().map_err(anyhow::Error::from).and_then(|config| runtime.block_on(Studio::start(config)));
+    let started = options
+        .config()
+        .map_err(anyhow::Error::from)
+        .and_then(|config| runtime.block_on(Studio::start(config)));
     let (page, studio, code) = match started {
         Ok(studio) => (studio.dashboard_url(), Some(studio), ExitCode::SUCCESS),
         Err(error) => {
@@ -30,7 +33,9 @@ fn main() -> ExitCode {
     match show(page, running) {
         Ok(()) => code,
         Err(error) => {
-            eprintln!("greenroom: cannot open a window: {error}\nStart `greenroomd` instead: it needs no window.");
+            eprintln!(
+                "greenroom: cannot open a window: {error}\nStart `greenroomd` instead: it needs no window."
+            );
             ExitCode::FAILURE
         }
     }
@@ -90,9 +95,19 @@ fn trouble_page(reason: &str) -> String {
     let mut escaped = String::new();
     for byte in reason.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b' ' | b'.' | b',' | b':' | b';' | b'(' | b')' | b'/' | b'-' | b'_' => {
-                escaped.push(byte as char)
-            }
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b' '
+            | b'.'
+            | b','
+            | b':'
+            | b';'
+            | b'('
+            | b')'
+            | b'/'
+            | b'-'
+            | b'_' => escaped.push(byte as char),
             _ => escaped.push_str(&format!("&#{byte};")),
         }
     }

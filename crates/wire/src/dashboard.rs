@@ -17,7 +17,9 @@ use ts_rs::TS;
 pub enum DashboardMessage {
     Snapshot(Box<Snapshot>),
     /// Audio levels, about ten a second.
-    Levels { levels: Vec<Level> },
+    Levels {
+        levels: Vec<Level>,
+    },
 }
 
 #[derive(Clone, Debug, Deserialize, TS)]
@@ -142,8 +144,12 @@ pub enum OutputStatus {
     Starting,
     Running,
     /// It stopped and is being started again.
-    Restarting { reason: String },
-    Failed { reason: String },
+    Restarting {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 /// Whether guests on the local network can reach the pages.

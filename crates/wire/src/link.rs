@@ -57,17 +57,39 @@ pub enum Codec {
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ToWorker {
     /// First message. Where OBS plugins connect, and how many slots there are.
-    Start { socket_path: String, slot_count: u8 },
+    Start {
+        socket_path: String,
+        slot_count: u8,
+    },
     /// A guest's track begins. A peer has at most one feed of a kind at a time; a second replaces the first.
     /// `orientation_id`: the header extension id of `urn:3gpp:video-orientation`, if negotiated.
-    AddFeed { feed: FeedId, peer: PeerId, kind: MediaKind, codec: Codec, clock_rate: u32, channels: u8, payload_type: u8, orientation_id: Option<u8> },
-    RemoveFeed { feed: FeedId },
+    AddFeed {
+        feed: FeedId,
+        peer: PeerId,
+        kind: MediaKind,
+        codec: Codec,
+        clock_rate: u32,
+        channels: u8,
+        payload_type: u8,
+        orientation_id: Option<u8>,
+    },
+    RemoveFeed {
+        feed: FeedId,
+    },
     /// Paused tracks send nothing: the slot shows its away picture (video) or silence (audio).
-    PauseFeed { feed: FeedId, paused: bool },
+    PauseFeed {
+        feed: FeedId,
+        paused: bool,
+    },
     /// Who is in the slot. `None`: nobody.
-    BindSlot { slot: SlotId, occupant: Option<Occupant> },
+    BindSlot {
+        slot: SlotId,
+        occupant: Option<Occupant>,
+    },
     /// Whether anybody looks at previews.
-    Previews { on: bool },
+    Previews {
+        on: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

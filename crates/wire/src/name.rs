@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn names_are_trimmed_bounded_and_plain() {
         let check = |text: &str, expected: Result<&str, BadName>| {
-            assert_eq!(DisplayName::parse(text).as_ref().map(DisplayName::as_str), expected.as_ref().copied());
+            assert_eq!(
+                DisplayName::parse(text).as_ref().map(DisplayName::as_str),
+                expected.as_ref().copied()
+            );
         };
         check("  Ada   Lovelace ", Ok("Ada Lovelace"));
         check("Zoë 🎤", Ok("Zoë 🎤"));

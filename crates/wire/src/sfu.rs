@@ -127,10 +127,16 @@ pub enum PeerRequest {
 pub enum PeerReply {
     Capabilities(RtpCapabilities),
     Transport(Box<TransportOptions>),
-    Connected { connected: bool },
+    Connected {
+        connected: bool,
+    },
     #[serde(rename_all = "camelCase")]
-    IceRestarted { ice_parameters: IceParameters },
-    Produced { id: ProducerId },
+    IceRestarted {
+        ice_parameters: IceParameters,
+    },
+    Produced {
+        id: ProducerId,
+    },
     Consumer(Box<ConsumerReply>),
     Stats(Box<StatsReport>),
     Done {},
@@ -280,29 +286,92 @@ pub struct SetDisplayName {
 pub enum Notice {
     RoomJoined(Box<Joined>),
     PeerJoined(PeerInfo),
-    PeerLeft { peer_id: PeerId, reason: String },
-    PeerRenamed { peer_id: PeerId, display_name: DisplayName },
-    NewProducer { producer_id: ProducerId, peer_id: PeerId, kind: MediaKind, #[ts(type = "Record<string, unknown>")] app_data: Map<String, Value> },
-    ProducerClosed { producer_id: ProducerId, peer_id: PeerId },
-    ProducerPaused { producer_id: ProducerId, peer_id: PeerId },
-    ProducerResumed { producer_id: ProducerId, peer_id: PeerId },
-    ConsumerClosed { consumer_id: ConsumerId, producer_id: ProducerId, reason: String },
-    ConsumerPaused { consumer_id: ConsumerId },
-    ConsumerResumed { consumer_id: ConsumerId },
-    ConsumerLayersChanged { consumer_id: ConsumerId, spatial_layer: Option<u8>, temporal_layer: Option<u8> },
-    ActiveSpeaker { peer_id: Option<PeerId>, volume: i8 },
+    PeerLeft {
+        peer_id: PeerId,
+        reason: String,
+    },
+    PeerRenamed {
+        peer_id: PeerId,
+        display_name: DisplayName,
+    },
+    NewProducer {
+        producer_id: ProducerId,
+        peer_id: PeerId,
+        kind: MediaKind,
+        #[ts(type = "Record<string, unknown>")]
+        app_data: Map<String, Value>,
+    },
+    ProducerClosed {
+        producer_id: ProducerId,
+        peer_id: PeerId,
+    },
+    ProducerPaused {
+        producer_id: ProducerId,
+        peer_id: PeerId,
+    },
+    ProducerResumed {
+        producer_id: ProducerId,
+        peer_id: PeerId,
+    },
+    ConsumerClosed {
+        consumer_id: ConsumerId,
+        producer_id: ProducerId,
+        reason: String,
+    },
+    ConsumerPaused {
+        consumer_id: ConsumerId,
+    },
+    ConsumerResumed {
+        consumer_id: ConsumerId,
+    },
+    ConsumerLayersChanged {
+        consumer_id: ConsumerId,
+        spatial_layer: Option<u8>,
+        temporal_layer: Option<u8>,
+    },
+    ActiveSpeaker {
+        peer_id: Option<PeerId>,
+        volume: i8,
+    },
     Quality(Quality),
     /// The host let the peer in; what a waiting peer was not told comes with it.
-    Admitted { slot: Option<SlotId>, peers: Vec<PeerInfo>, producers: Vec<ProducerInfo> },
-    SlotChanged { slot: Option<SlotId> },
+    Admitted {
+        slot: Option<SlotId>,
+        peers: Vec<PeerInfo>,
+        producers: Vec<ProducerInfo>,
+    },
+    SlotChanged {
+        slot: Option<SlotId>,
+    },
     /// The host silenced (or gave back) this peer's microphone or camera.
-    MutedByHost { kind: MediaKind, muted: bool },
-    Tally { state: Tally },
-    Chat { peer_id: PeerId, display_name: DisplayName, text: String, #[ts(type = "number")] at: u64 },
-    HandRaised { peer_id: PeerId, raised: bool },
-    Kicked { reason: String },
-    RoomClosed { reason: String },
-    ServerClosing { #[ts(type = "number")] resume_in_ms: u64 },
+    MutedByHost {
+        kind: MediaKind,
+        muted: bool,
+    },
+    Tally {
+        state: Tally,
+    },
+    Chat {
+        peer_id: PeerId,
+        display_name: DisplayName,
+        text: String,
+        #[ts(type = "number")]
+        at: u64,
+    },
+    HandRaised {
+        peer_id: PeerId,
+        raised: bool,
+    },
+    Kicked {
+        reason: String,
+    },
+    RoomClosed {
+        reason: String,
+    },
+    ServerClosing {
+        #[ts(type = "number")]
+        resume_in_ms: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]

@@ -1,6 +1,7 @@
 //! The one UDP socket for media: batches in (GRO), batches out (GSO), through `quinn-udp`.
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Instant;
@@ -22,6 +23,7 @@ pub struct MediaSocket {
     dual_stack: bool,
     buffers: Vec<Vec<u8>>,
     more: bool,
+    own: OwnAddresses,
 }
 
 impl MediaSocket {
@@ -48,7 +50,14 @@ impl MediaSocket {
         let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER);
         let dual_stack = socket.local_addr()?.is_ipv6();
         let buffers = (0..BATCH_SIZE).map(|_| vec![0; RECEIVE_BUFFER]).collect();
-        Ok(Self { io: mio::net::UdpSocket::from_std(socket), state, dual_stack, buffers, more: false })
+        Ok(Self {
+            io: mio::net::UdpSocket::from_std(socket),
+            state,
+            dual_stack,
+            buffers,
+            more: false,
+            own: OwnAddresses::default(),
+        })
     }
 
     pub fn source(&mut self) -> &mut mio::net::UdpSocket {
@@ -78,6 +87,7 @@ impl MediaSocket {
         let now = Instant::now();
         for (meta, buffer) in meta.iter().zip(&mut self.buffers).take(count) {
             let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            self.own.note(from, meta.dst_ip);
             let stride = meta.stride.max(1);
             let Some(filled) = buffer.get_mut(..meta.len) else { continue };
             for datagram in filled.chunks_mut(stride) {
@@ -89,6 +99,7 @@ impl MediaSocket {
     /// Sends segments of `segment_size` bytes (the last may be shorter) to one destination; false when the socket
     /// would not take them all.
     pub fn send(&self, destination: SocketAddr, contents: &[u8], segment_size: usize) -> bool {
+        let src_ip = self.own.towards(destination);
         let destination = self.as_sent(destination);
         let per_call = segment_size.max(1) * self.state.max_gso_segments().max(1);
         contents.chunks(per_call).all(|chunk| {
@@ -97,7 +108,7 @@ impl MediaSocket {
                 ecn: None,
                 contents: chunk,
                 segment_size: (chunk.len() > segment_size).then_some(segment_size),
-                src_ip: None,
+                src_ip,
             };
             self.state.try_send((&self.io).into(), &transmit).is_ok()
         })
@@ -108,6 +119,29 @@ impl MediaSocket {
             (true, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), destination.port()),
             _ => destination,
         }
+    }
+}
+
+/// Which of this machine's addresses each client sends to. Answers leave from there: a machine with several addresses
+/// would otherwise choose one that the client never checked (RFC 8445 §7.2.5.2.1). Bounded: when full, all is forgotten,
+/// and learnt again from the next packets.
+#[derive(Default)]
+struct OwnAddresses(HashMap<SocketAddr, IpAddr>);
+
+impl OwnAddresses {
+    fn note(&mut self, client: SocketAddr, own: Option<IpAddr>) {
+        let Some(own) = own else { return };
+        if self.0.get(&client) == Some(&own) {
+            return;
+        }
+        if self.0.len() >= MAX_CLIENTS {
+            self.0.clear();
+        }
+        self.0.insert(client, own);
+    }
+
+    fn towards(&self, client: SocketAddr) -> Option<IpAddr> {
+        self.0.get(&client).copied()
     }
 }
 
@@ -123,6 +157,8 @@ fn open(port: u16) -> io::Result<UdpSocket> {
 
 /// 4 MiB each way: 100 ms of 2,000 streams. The system may grant less.
 const SOCKET_BUFFER: usize = 4 << 20;
+/// Twice the transports a worker holds.
+const MAX_CLIENTS: usize = 8192;
 /// A GRO batch is at most one IP datagram's worth.
 const RECEIVE_BUFFER: usize = 65_535;
 
@@ -148,6 +184,21 @@ mod tests {
             socket.receive_batch(|_, from, datagram| seen.push((from, datagram.to_vec())));
         }
         assert_eq!(seen, [(peer.local_addr().unwrap(), b"hello".to_vec())]);
+    }
+
+    #[test]
+    fn answers_leave_from_the_address_that_was_asked() {
+        let mut socket = MediaSocket::bind(&[0]).unwrap();
+        let asked = SocketAddr::from(([127, 0, 0, 2], socket.local_address().port()));
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        peer.send_to(b"question", asked).unwrap();
+        let mut heard = None;
+        while heard.is_none() {
+            socket.receive_batch(|_, from, _| heard = Some(from));
+        }
+        assert!(socket.send(heard.unwrap(), b"answer", 6));
+        assert_eq!(peer.recv_from(&mut [0; 16]).unwrap(), (6, asked));
     }
 
     #[test]
