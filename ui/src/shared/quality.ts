@@ -2,7 +2,8 @@
 
 import type { Quality } from '../lib/wire/Quality';
 
-export function qualityWords(quality: Quality): string {
+/** `avOffsetMs`: picture minus sound, where measured. */
+export function qualityWords(quality: Quality, avOffsetMs: number | null = null): string {
   const grade = quality.score >= 8 ? 'Very good' : quality.score >= 6 ? 'Good' : quality.score >= 3 ? 'Fair' : 'Poor';
   const parts = [
     typeof quality.rttMs === 'number' ? `round trip ${Math.round(quality.rttMs)} ms` : null,
@@ -10,6 +11,7 @@ export function qualityWords(quality: Quality): string {
     `jitter ${Math.round(quality.jitterMs)} ms`,
     `sends ${bitrateWords(quality.recvBitrate)}`,
     `receives ${bitrateWords(quality.sendBitrate)}`,
+    avOffsetMs === null ? null : `picture ${Math.abs(Math.round(avOffsetMs))} ms ${avOffsetMs < 0 ? 'before' : 'after'} sound`,
   ];
   return `${grade} connection (${quality.score} of 10): ${parts.filter(part => part !== null).join(', ')}`;
 }
