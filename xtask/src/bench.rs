@@ -37,6 +37,9 @@ pub fn run(options: Options) -> Result<()> {
     packages::install(&packages::everything())?;
     build::pages()?;
     build::programs(Profile::Release, Programs::Headless)?;
+    // The probe that reads a slot as the plugin does.
+    let examples = ["build", "--locked", "--release", "-p", "greenroom-frame-ipc", "--examples"];
+    step("Building the instruments", &mut command("cargo", examples))?;
     build::node_packages("tests")?;
     let mut node = command("node", [options.what.script()]);
     if options.json {

@@ -55,7 +55,7 @@ impl Options {
 
 /// Logs to the error stream; call once.
 pub fn start_logging(options: &Options) {
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     // Below this, libraries log whole frames, tokens among them.
     if let Ok(ceiling) = signaling::LOG_CEILING.parse() {
         filter = filter.add_directive(ceiling);
@@ -64,6 +64,9 @@ pub fn start_logging(options: &Options) {
     // A second subscriber (in tests) is refused; the first stays.
     let _ = if options.json_logs { builder.json().try_init() } else { builder.try_init() };
 }
+
+/// The DTLS library warns of every extension of a browser's ClientHello that it does not know.
+const DEFAULT_FILTER: &str = "info,rtc_dtls=error";
 
 /// Waits for Ctrl-C or SIGTERM.
 pub async fn termination() {
