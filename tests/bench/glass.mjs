@@ -44,7 +44,12 @@ await showsLive(obs, 'Ada', guest);
 
 const pictures = [];
 const probe = new Program({ name: 'slot-probe', command: binary('examples/slot_probe'), args: [engine.socket, '1'] });
-probe.listeners.add((line, stream) => measuring && stream === 'stdout' && pictures.push(JSON.parse(line)));
+const onsets = [];
+probe.listeners.add((line, stream) => {
+  if (!measuring || stream !== 'stdout') return;
+  const seen = JSON.parse(line);
+  (seen.onset ? onsets : pictures).push(seen);
+});
 await until('the probe reads pictures', () => probe.lines.length > 5);
 await obs.call('StartRecord');
 await pause(5000); // The bandwidth estimate and the jitter buffer settle.
@@ -70,6 +75,12 @@ for (let i = 0; i < output.length; i += 2) {
   if (code !== null && code !== undefined && !firstSeen.has(code)) firstSeen.set(code, output[i]);
 }
 const toOutput = [...firstSeen].map(([code, at]) => age(code, at));
+// Flash and beep begin with each whole second: how late each is, on the timeline OBS is given.
+const flashes = pictures.filter((picture, i) => picture.flash && i > 0 && !pictures[i - 1].flash);
+const lips = onsets.flatMap(({ onset }) => {
+  const flash = flashes.find(({ presented }) => Math.abs(presented - onset) < guest.period / 2);
+  return flash ? [onset - flash.presented] : [];
+});
 if (read.length < seconds * 10 || toOutput.length < seconds * 10) {
   throw new Error(`too few pictures: ${read.length} of ${pictures.length} read in the ring, ${toOutput.length} in ${output.length / 2} of OBS's output`);
 }
@@ -87,5 +98,6 @@ table(`Glass to glass: ${guest.width}x${guest.height} at ${guest.fps} pictures a
   ['  last packet → handed to OBS', figures.arrival_to_libobs_ms, arrival.length, 'jitter buffer, decoder, ring'],
   ['floor: drawn → own <video>', figures.floor_ms, floor.length, 'the method without encoder and network'],
 ]);
+table('Lips: beep minus flash, as handed to OBS (positive: sound is late)', [['sound − picture', percentiles(lips, [5, 50, 95]), lips.length]]);
 if (figures.floor_ms.p95 > FLOOR_LIMIT) console.log(`\nThe floor's p95 is above ${FLOOR_LIMIT} ms: this machine is too busy for these figures to mean much.`);
 finish(figures);

@@ -10,13 +10,12 @@ import { fillIn } from '../lib/guest.mjs';
 import { Obs } from '../lib/obs.mjs';
 import { binary } from '../lib/places.mjs';
 import { Program } from '../lib/process.mjs';
-import { age } from '../lib/timecode.mjs';
+import { age, unixNow } from '../lib/timecode.mjs';
 import { bounded, until } from '../lib/wait.mjs';
 
 const ROOM = 'bench';
 const JOINS = Number(process.env.GREENROOM_BENCH_JOINS ?? 10);
 const guest = { ...ADA, width: 640, height: 360, fps: 30 };
-const now = () => performance.timeOrigin + performance.now();
 
 const engine = await Engine.start({ name: 'engine-join' });
 await engine.createRoom(ROOM);
@@ -45,7 +44,7 @@ finish(figures);
 async function join(name) {
   const invite = await engine.invite(ROOM);
   const page = await openPage(browser, { guest, name: `join-${name}` });
-  const opened = now();
+  const opened = unixNow();
   // A picture counts when it was drawn after the link was opened: the one before may be of the guest before.
   let taken;
   const inObs = new Promise(resolve => {
@@ -57,9 +56,9 @@ async function join(name) {
   probe.listeners.add(taken);
   await page.goto(invite.url, { waitUntil: 'commit' });
   await fillIn(page, name);
-  const waiting = now();
+  const waiting = unixNow();
   const peerId = await engine.admit(ROOM, name, 1);
-  const admitted = now();
+  const admitted = unixNow();
   const seen = await bounded(`${name} is in OBS`, inObs, 30_000);
   probe.listeners.delete(taken);
   await engine.remove(ROOM, peerId);

@@ -1,5 +1,6 @@
 // OBS's output as raw pictures, each with the moment at which it arrived: what a stream's encoder would be given.
 import net from 'node:net';
+import { unixNow } from './timecode.mjs';
 
 /**
  * Listens for OBS's "custom output (FFmpeg)" in format rawvideo (NV12: luma first). Give `port` to
@@ -13,7 +14,7 @@ export async function rawOutput([width, height], onPicture) {
     let held = 0;
     connection.on('error', () => {});
     connection.on('data', data => {
-      const at = performance.timeOrigin + performance.now();
+      const at = unixNow();
       parts.push(data);
       held += data.length;
       if (held < size) return;

@@ -33,8 +33,11 @@ export function crc8(value) {
 /** Unix milliseconds to the value in the picture. */
 export const encodeTime = ms => Math.floor(ms * 10) % 2 ** 32;
 
+/** This machine's clock as finely as it can be read. */
+export const unixNow = () => performance.timeOrigin + performance.now();
+
 /** How long ago, in ms, `ticks` was drawn, if now is `now` (Unix ms). Negative: in the future. */
-export function age(ticks, now = performance.timeOrigin + performance.now()) {
+export function age(ticks, now = unixNow()) {
   const behind = (encodeTime(now) - ticks + 2 ** 32) % 2 ** 32;
   return (behind >= 2 ** 31 ? behind - 2 ** 32 : behind) / 10;
 }
