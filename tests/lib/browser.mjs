@@ -6,18 +6,19 @@ import { syntheticCamera } from './camera.mjs';
 import { artifact } from './places.mjs';
 
 /**
- * Chromium with fake devices (asked-for permission is given). `files` (from camera.mjs) become its camera and
- * microphone; they belong to the whole browser.
+ * Chromium with fake devices, and permission given for them (`devices: 'allowed'`), refused (`'denied'`), or without
+ * any (`'none'`). `files` (from camera.mjs) become its camera and microphone; they belong to the whole browser.
  */
-export async function launchChromium({ files, args = [] } = {}) {
+export async function launchChromium({ files, devices = 'allowed' } = {}) {
   const browser = await chromium.launch({
     executablePath: process.env.GREENROOM_CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     chromiumSandbox: false,
     args: [
       ...CHROMIUM_ARGUMENTS,
+      ...(devices === 'none' ? [] : ['--use-fake-device-for-media-stream']),
+      ...(devices === 'allowed' ? ['--use-fake-ui-for-media-stream'] : []),
       ...(files ? [`--use-file-for-fake-video-capture=${files.video}`, `--use-file-for-fake-audio-capture=${files.audio}`] : []),
-      ...args,
     ],
   });
   return browser;
@@ -106,8 +107,6 @@ const CHROMIUM_ARGUMENTS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  '--use-fake-device-for-media-stream',
-  '--use-fake-ui-for-media-stream',
   '--autoplay-policy=no-user-gesture-required',
   // The engine listens on 127.0.0.1 in tests; without this a page without another interface has no candidates.
   '--allow-loopback-in-peer-connection',
