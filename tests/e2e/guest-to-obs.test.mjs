@@ -74,16 +74,20 @@ test('guests see and hear each other, and nobody hears themselves', { timeout: 6
 });
 
 test("the recording has both guests' tones, and lips in sync within 50 ms", { timeout: 90_000 }, async () => {
-  const stop = await obs.record();
-  await pause(10_000);
-  const recorded = await stop();
-  const file = artifact('recording.mkv');
-  fs.copyFileSync(recorded, file);
+  let file, sync;
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    const stop = await obs.record();
+    await pause(10_000);
+    file = artifact(`recording-${attempt}.mkv`);
+    fs.copyFileSync(await stop(), file);
+    sync = await measureSync(file, ada.beep);
+    console.log(`# flash to beep in OBS's recording: median ${sync.median.toFixed(1)} ms, worst ${sync.worst.toFixed(1)} ms over ${sync.offsets.length}; ${sync.fresh.toFixed(1)} pictures a second`);
+    // Recorded again only if the machine was too busy to draw the pictures.
+    if (sync.fresh > (ada.fps * 2) / 3) break;
+  }
   const samples = await readAudio(file);
   const [adaTone, benTone, nobody] = [ada.tone, ben.tone, 550].map(tone => loudness(samples, tone));
   assert.ok(adaTone > 0.03 && benTone > 0.03 && nobody < 0.005, `tones: Ada ${adaTone}, Ben ${benTone}, nobody's ${nobody}`);
-  const sync = await measureSync(file, ada.beep);
-  console.log(`# flash to beep in OBS's recording: median ${sync.median.toFixed(1)} ms, worst ${sync.worst.toFixed(1)} ms over ${sync.offsets.length}`);
   assert.ok(sync.offsets.length >= 6, JSON.stringify(sync));
   assert.ok(Math.abs(sync.median) <= 50, JSON.stringify(sync));
 });

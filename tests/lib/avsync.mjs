@@ -54,7 +54,9 @@ export function flashStarts(frames, area) {
 
 /**
  * Pairs each flash with the nearest beep. Offsets in ms, positive when the sound is late.
- * @returns {Promise<{offsets: number[], median: number, worst: number, flashes: number, beeps: number}>}
+ * `fresh` is how many different pictures a second the recording has: far fewer than were drawn, and the machine was
+ * too busy for the offsets to mean much.
+ * @returns {Promise<{offsets: number[], median: number, worst: number, flashes: number, beeps: number, fresh: number}>}
  */
 export async function measureSync(file, beep) {
   const frames = await readFrames(file);
@@ -66,5 +68,7 @@ export async function measureSync(file, beep) {
     .map(flash => beeps.map(start => (start - flash) * 1000).sort((a, b) => Math.abs(a) - Math.abs(b))[0])
     .filter(offset => offset !== undefined && Math.abs(offset) < 450);
   const worst = offsets.reduce((most, offset) => Math.max(most, Math.abs(offset)), 0);
-  return { offsets, median: median(offsets), worst, flashes: flashes.length, beeps: beeps.length, frames: frames.length };
+  const codes = new Set(frames.map(frame => readTimecode(frame, area)));
+  const fresh = codes.size / (frames.at(-1).time - frames[0].time);
+  return { offsets, median: median(offsets), worst, flashes: flashes.length, beeps: beeps.length, fresh };
 }

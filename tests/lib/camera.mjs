@@ -58,7 +58,7 @@ function installCamera(guest, layout, crc8) {
     const crc = crc8(value);
     fill('rgb(110,110,110)', [0, 0, 1, 1]);
     fill(`rgb(${guest.colour})`, layout.COLOUR_AREA);
-    fill(at % guest.period < guest.flash ? '#fff' : '#000', layout.FLASH_AREA);
+    fill((at + 2) % guest.period < guest.flash ? '#fff' : '#000', layout.FLASH_AREA);
     const [left, top, right, bottom] = layout.CODE_AREA;
     const [w, h] = [(right - left) / layout.COLUMNS, (bottom - top) / layout.ROWS];
     for (let bit = 0; bit < layout.COLUMNS * layout.ROWS; bit += 1) {
@@ -71,14 +71,16 @@ function installCamera(guest, layout, crc8) {
   /** Frames fall on multiples of the frame time, so that a flash begins when its beep does. */
   function tick() {
     const at = now();
+    const frame = 1000 / guest.fps;
     for (const track of tracks.keys()) if (track.readyState === 'ended') tracks.delete(track);
     if (tracks.size > 0) {
       draw(at);
       for (const source of tracks.values()) source.requestFrame();
       state.draws += 1;
-      if (at % (1000 / guest.fps) > 10) state.lateDraws += 1;
+      if (Math.abs(at - Math.round(at / frame) * frame) > 10) state.lateDraws += 1;
     }
-    setTimeout(tick, 1000 / guest.fps - (now() % (1000 / guest.fps)) + 0.2);
+    // Timers may be a little early: rounding keeps that from drawing one frame twice.
+    setTimeout(tick, (Math.round(at / frame) + 1) * frame - now() + 0.2);
   }
 
   /** The microphone: a quiet tone always, a beep at each flash. */

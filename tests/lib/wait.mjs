@@ -9,14 +9,15 @@ export const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
  */
 export async function until(what, probe, { within = 15_000, every = 100 } = {}) {
   const end = performance.now() + within;
-  let last;
+  let last = 'nothing seen';
   for (;;) {
     try {
       const seen = await bounded(what, Promise.resolve(probe()), Math.max(1000, end - performance.now()));
       if (seen) return seen;
       last = `last seen: ${format(seen)}`;
     } catch (error) {
-      last = `last error: ${error?.message ?? error}`;
+      // That time ran out says less than what was seen before.
+      if (performance.now() < end || last === 'nothing seen') last = `last error: ${error?.message ?? error}`;
     }
     if (performance.now() >= end) throw new Error(`not within ${within} ms: ${what} (${last})`);
     await pause(every);
