@@ -48,7 +48,10 @@ fn checks(programs: Programs) -> Result<()> {
         Programs::All => &["--workspace"],
         Programs::Headless => &["--workspace", "--exclude", "greenroom"],
     };
-    step("Unit and integration tests", command("cargo", ["test", "--locked"]).args(selection))?;
+    step(
+        "Unit and integration tests",
+        command("cargo", ["test", "--locked", "--no-fail-fast"]).args(selection),
+    )?;
     types_are_current()?;
     step(
         "Lints (clippy)",

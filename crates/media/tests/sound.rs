@@ -244,7 +244,8 @@ fn flash_and_beep(sound_ms: u64, picture_ms: u64) -> (f64, f64) {
             let captured = stage.timing.captured_ns(MediaKind::Video, timestamp).unwrap();
             let (shown_ns, due_ns) = stage.timing.handle_picture(captured, stage.now_ns);
             stage.timing.note_shown(captured, due_ns);
-            if sent >= 1_000 && sent % 100 == 0 {
+            // A packet is sent, and reported, when its last sample is there: its beep began a step earlier.
+            if sent >= 999 && sent % 100 == 99 {
                 flash = Some((shown_ns, due_ns));
             }
         }
@@ -280,7 +281,7 @@ fn a_flash_and_a_beep_of_one_moment_meet_again_however_they_travel() {
         let (by_time, handed_over) = flash_and_beep(sound_ms, picture_ms);
         assert!(by_time.abs() < 12.0, "{sound_ms}/{picture_ms}: {by_time} ms by timestamp");
         assert!(
-            (-35.0..12.0).contains(&handed_over),
+            (-20.0..12.0).contains(&handed_over),
             "{sound_ms}/{picture_ms}: {handed_over} ms as handed over"
         );
     }
