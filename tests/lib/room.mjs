@@ -1,5 +1,6 @@
 // Guests of one room on a foreign page with an unmodified mediasoup-client, already let in.
 import { openPage } from './browser.mjs';
+import { until } from './wait.mjs';
 
 /** A page that has joined as a guest of the room and been admitted; `page.joined` is the engine's answer. */
 export async function foreignGuest({ engine, browser, origin, roomId, guest }) {
@@ -8,9 +9,10 @@ export async function foreignGuest({ engine, browser, origin, roomId, guest }) {
   const options = { url: engine.url, roomId, token, displayName: guest.name };
   page.joined = await page.evaluate(options => window.client.join(options), options);
   if (page.joined.state === 'waiting') {
-    const admitted = page.evaluate(() => new Promise(resolve => window.client.state.socket.once('admitted', resolve)));
     await engine.admit(roomId, guest.name);
-    page.admitted = await admitted;
+    // The client notes every notice, so one that came before this line is not missed.
+    const admitted = await page.waitForFunction(() => window.client.noticesOf('admitted')[0]);
+    page.admitted = await admitted.jsonValue();
   }
   await page.evaluate(() => window.client.start());
   return page;
