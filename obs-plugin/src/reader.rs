@@ -3,7 +3,7 @@
 use crate::away::{Draw, Stage};
 use crate::settings::{Board, Wishes};
 use crate::slate;
-use crate::timing::play_at;
+use crate::timing::{SoundLine, play_at};
 use frame_ipc::{
     AudioBuffer, AudioInfo, Copied, Event, Matrix, PixelFormat, Reader, Rotation, VideoBuffer, VideoInfo,
     now_ns,
@@ -61,6 +61,7 @@ pub fn run(board: &Board, sink: &impl Sink, path: impl Fn() -> io::Result<PathBu
         card: slate::Card::default(),
         size: slate::DEFAULT_SIZE,
         canvas_frame_ns: sink.canvas_frame_ns(),
+        line: SoundLine::default(),
         report_at: 0,
         late: 0,
         complaint: None,
@@ -83,6 +84,7 @@ struct Thread<'a, S, P> {
     /// Of the last picture as it stood, so that the card takes its place exactly.
     size: (u32, u32),
     canvas_frame_ns: u64,
+    line: SoundLine,
     report_at: u64,
     /// Chunks of sound that came too late, since the last second.
     late: u32,
@@ -224,9 +226,11 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
             self.late += 1;
             return;
         };
-        if reader.copy_audio(info, &mut self.sound) == Copied::Whole {
+        let AudioInfo { channels, frames, sample_rate, .. } = *info;
+        let length_ns = frames as u64 * 1_000_000_000 / u64::from(sample_rate.max(1));
+        if reader.copy_audio(info, &mut self.sound) == Copied::Whole && self.line.admit(play_at_ns, length_ns)
+        {
             let Self { sound: samples, .. } = self;
-            let AudioInfo { channels, frames, sample_rate, .. } = *info;
             self.sink.sound(&Sound { samples, channels, frames, sample_rate, play_at_ns });
         }
     }

@@ -55,11 +55,11 @@ impl Options {
 
 /// Logs to the error stream; call once.
 pub fn start_logging(options: &Options) {
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    // Below this, libraries log whole frames, tokens among them.
-    if let Ok(ceiling) = signaling::LOG_CEILING.parse() {
-        filter = filter.add_directive(ceiling);
-    }
+    let filter = match EnvFilter::try_from_default_env() {
+        // Below this, libraries log whole frames, tokens among them.
+        Ok(asked) => signaling::LOG_CEILING.parse().into_iter().fold(asked, EnvFilter::add_directive),
+        Err(_) => EnvFilter::new(DEFAULT_FILTER),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second subscriber (in tests) is refused; the first stays.
     let _ = if options.json_logs { builder.json().try_init() } else { builder.try_init() };
