@@ -93,7 +93,7 @@ const figures = {
 };
 table(`Glass to glass: ${guest.width}x${guest.height} at ${guest.fps} pictures a second, ${seconds} s`, [
   ['drawn → handed to OBS', figures.glass_to_obs_ms, toObs.length],
-  ["drawn → pixel in OBS's output", figures.glass_to_output_ms, toOutput.length, 'each picture where it is first seen'],
+  ["drawn → pixel in OBS's output", figures.glass_to_output_ms, toOutput.length, 'where first seen; three canvas frames of it are OBS reading back'],
   ['  drawn → last packet here', percentiles(glassToArrival), glassToArrival.length, 'camera, encoder, pacer, network'],
   ['  last packet → handed to OBS', figures.arrival_to_libobs_ms, arrival.length, 'jitter buffer, decoder, ring'],
   ['floor: drawn → own <video>', figures.floor_ms, floor.length, 'the method without encoder and network'],

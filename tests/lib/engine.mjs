@@ -49,7 +49,7 @@ export class Engine {
   }
 
   get environment() {
-    return { RUST_LOG: process.env.RUST_LOG ?? 'info', HOME: this.folder, XDG_RUNTIME_DIR: this.folder, ...this.env };
+    return { HOME: this.folder, XDG_RUNTIME_DIR: this.folder, ...this.env };
   }
 
   get pid() {

@@ -1,6 +1,7 @@
 // The measuring instruments themselves, without the product: each must find what is there, and only that.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { amplitude, beepStarts, loudness } from './audio.mjs';
 import { measureSync } from './avsync.mjs';
@@ -10,6 +11,7 @@ import { decodePng, decodePpm, luma } from './image.mjs';
 import { heard, isColour, readVideos } from './look.mjs';
 import { artifact, privateFolder } from './places.mjs';
 import { run } from './process.mjs';
+import { rawOutput } from './raw-output.mjs';
 import { age, encodeTime, findPicture, readTimecode } from './timecode.mjs';
 import { until } from './wait.mjs';
 
@@ -124,4 +126,17 @@ test("Chromium's fake device plays the files: the frame number counts, the tone 
   assert.ok([...seen].every(code => code < 120), `${[...seen]}`);
   const { levels } = await heard(page, [BEN.tone, ADA.tone]);
   assert.ok(levels[0] > 0.05 && levels[1] < 0.01, `${levels}`);
+});
+
+test('raw pictures are cut from the stream where they begin, and told before their colours are there', async t => {
+  const seen = [];
+  const raw = await rawOutput([4, 2], ({ data }) => seen.push([...data]));
+  const client = net.connect(raw.port, '127.0.0.1');
+  t.after(() => (client.destroy(), raw.close()));
+  const picture = level => Buffer.concat([Buffer.alloc(8, level), Buffer.alloc(4, 128)]);
+  const stream = Buffer.concat([picture(1), picture(2), picture(3).subarray(0, 8)]);
+  for (const part of [stream.subarray(0, 5), stream.subarray(5, 22), stream.subarray(22)]) client.write(part);
+  await until('three pictures', () => seen.length === 3, { every: 10 });
+  assert.deepEqual(seen.map(data => data[0]), [1, 2, 3]);
+  assert.ok(seen.every(data => data.length === 8));
 });

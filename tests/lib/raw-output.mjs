@@ -5,24 +5,24 @@ import { unixNow } from './timecode.mjs';
 /**
  * Listens for OBS's "custom output (FFmpeg)" in format rawvideo (NV12: luma first). Give `port` to
  * `Obs.start({ rawOutput })`, then let OBS record. `onPicture({ at, width, height, data })` gets each
- * picture's luma and the Unix ms at which its last byte came.
+ * picture's luma and the Unix ms at which the last byte of it came. The chroma is not waited for: FFmpeg keeps up to
+ * 32 kB at the end of a picture back until it writes the next.
  */
 export async function rawOutput([width, height], onPicture) {
-  const size = (width * height * 3) / 2;
+  const luma = width * height;
+  const size = (luma * 3) / 2;
   const server = net.createServer(connection => {
-    let parts = [];
-    let held = 0;
+    const picture = Buffer.alloc(size);
+    let filled = 0;
     connection.on('error', () => {});
     connection.on('data', data => {
       const at = unixNow();
-      parts.push(data);
-      held += data.length;
-      if (held < size) return;
-      const all = Buffer.concat(parts);
-      let start = 0;
-      for (; all.length - start >= size; start += size) onPicture({ at, width, height, data: all.subarray(start, start + width * height) });
-      parts = [all.subarray(start)];
-      held = all.length - start;
+      while (data.length > 0) {
+        const taken = data.copy(picture, filled);
+        if (filled < luma && filled + taken >= luma) onPicture({ at, width, height, data: picture.subarray(0, luma) });
+        filled = (filled + taken) % size;
+        data = data.subarray(taken);
+      }
     });
   });
   await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
