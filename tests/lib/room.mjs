@@ -1,6 +1,5 @@
 // Guests of one room on a foreign page with an unmodified mediasoup-client, already let in.
 import { openPage } from './browser.mjs';
-import { until } from './wait.mjs';
 
 /** A page that has joined as a guest of the room and been admitted; `page.joined` is the engine's answer. */
 export async function foreignGuest({ engine, browser, origin, roomId, guest }) {
