@@ -94,12 +94,15 @@ function installCamera(guest, layout, crc8) {
     const gate = new GainNode(context, { gain: 0 });
     beep.connect(gate).connect(out);
     beep.start();
-    // The context's clock steps once per rendered block: the largest lead seen is the one right after a step.
-    let lead = -Infinity;
+    // The context's clock steps once per rendered block: the largest lead of late is the one right after a step. It
+    // changes for good when the machine is too busy to render a block in time.
+    const leads = [];
+    const LEADS = 40;
     let scheduled = Math.ceil((now() + 500) / guest.period) * guest.period;
     setInterval(() => {
-      const seen = context.currentTime * 1000 - performance.now();
-      lead = Math.abs(seen - lead) > 100 ? seen : Math.max(lead - 0.05, seen);
+      leads.push(context.currentTime * 1000 - performance.now());
+      if (leads.length > LEADS) leads.shift();
+      const lead = Math.max(...leads);
       const next = scheduled - now();
       if (next > 150) return;
       const at = (performance.now() + next + lead) / 1000;
