@@ -2,7 +2,7 @@
 
 use crate::message::{MAJOR, MAX_TO_HOST, MINOR, Refusal, Report, ToHost, ToReader};
 use crate::slot::{Slot, SlotWriter};
-use crate::socket::{self, Received, Sent, Wake, check_peer, receive, send};
+use crate::socket::{self, Received, Sent, Wake, check_peer, hang_up, receive, send};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{SocketFlags, accept_with};
@@ -180,6 +180,7 @@ impl Door {
                 Ok(socket) if check_peer(&socket).is_err() => {}
                 Ok(socket) if self.clients.len() >= MAX_READERS => {
                     send(&socket, &ToReader::Refused(Refusal::Full).encode(), None);
+                    hang_up(&socket);
                 }
                 Ok(socket) => {
                     let id = self.next_id;
@@ -230,7 +231,9 @@ impl Door {
     }
 
     fn forget(&mut self, id: u64) {
-        self.clients.retain(|client| client.id != id);
+        for client in self.clients.extract_if(.., |client| client.id == id) {
+            hang_up(&client.socket);
+        }
         for slot in &self.slots {
             slot.unsubscribe(id);
         }

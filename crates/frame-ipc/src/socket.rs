@@ -1,10 +1,12 @@
 //! The socket under the notes: where it is, who may be at the other end, one message in or out.
 
+use crate::message::MAX_TO_HOST;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
+    shutdown, socket_with,
 };
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -136,6 +138,29 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], descriptor: Option<BorrowedFd
         Err(_) => Sent::Gone,
     }
 }
+
+/// To be called before the last owner drops a socket: what was sent to the other end can then be read there.
+///
+/// A socket closed with unread messages makes the other end's next receive fail, ahead of what waits for it.
+pub(crate) fn hang_up(socket: &OwnedFd) {
+    // From here on the other end cannot send, so that what is read below is the rest.
+    let _ = shutdown(socket, Shutdown::Read);
+    let mut bytes = [0; MAX_TO_HOST];
+    for _ in 0..MAX_QUEUED {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut RecvAncillaryBuffer::default(),
+            RecvFlags::DONTWAIT,
+        ) {
+            Ok(message) if message.bytes > 0 => {}
+            _ => return,
+        }
+    }
+}
+
+/// More messages than fit a sender's buffer (208 KiB unless told otherwise, and each is charged over 256 bytes).
+const MAX_QUEUED: usize = 4096;
 
 /// What a socket had to say.
 pub(crate) enum Received {
