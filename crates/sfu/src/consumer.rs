@@ -2,6 +2,7 @@
 
 use crate::clock::Millis;
 use crate::forward::Forwarder;
+use crate::layers::Layers;
 use crate::ortc::consume::Consumed;
 use crate::ortc::{Extension, ExtensionIds};
 use crate::rate::RateMeter;
@@ -16,7 +17,10 @@ pub struct Consumer {
     pub transport: usize,
     pub agreed: Consumed,
     pub paused: bool,
-    pub preferred_layer: Option<u8>,
+    /// What the client asked for.
+    pub preferred: Layers,
+    /// What its share of the bandwidth carries; all of it while nobody counts.
+    pub allowed: Layers,
     pub forwarder: Forwarder,
     pub rtx_sequence: u64,
     pub resends: Resends,
@@ -60,7 +64,8 @@ impl Consumer {
             transport,
             agreed,
             paused,
-            preferred_layer: None,
+            preferred: Layers::ALL,
+            allowed: Layers::ALL,
             forwarder,
             rtx_sequence,
             resends: Resends::default(),
@@ -75,6 +80,11 @@ impl Consumer {
             plis: 0,
             rate: RateMeter::default(),
         }
+    }
+
+    /// The best layers it should have.
+    pub fn wish(&self) -> Layers {
+        self.preferred.min(self.allowed)
     }
 
     pub fn note_sent_report(&mut self, compact_ntp: u32, now: Instant) {

@@ -3,6 +3,7 @@
 //! A consumer sees one unbroken stream although its source pauses, resumes and changes layers. Each stretch between
 //! such seams is an [`Epoch`] with constant offsets, so a retransmission asked for later is rewritten the same way.
 
+use crate::layers::Layers;
 use rtp::codec::VideoCodec;
 use rtp::codec::vp8;
 use std::collections::VecDeque;
@@ -62,8 +63,8 @@ pub struct Forwarder {
     codec: Option<VideoCodec>,
     /// See [`Self::for_tap`].
     keeps_numbers: bool,
-    /// The layer wanted; the current one goes on until it can be had.
-    target: u8,
+    /// The layers wanted; the current ones go on until these can be had.
+    target: Layers,
     /// Set by a pause: the next packet opens an epoch.
     seam: bool,
     epochs: VecDeque<Epoch>,
@@ -79,7 +80,7 @@ impl Forwarder {
         Self {
             codec,
             keeps_numbers: false,
-            target: 0,
+            target: Layers::default(),
             seam: true,
             epochs: VecDeque::with_capacity(MAX_EPOCHS),
             next_out: first_out,
@@ -97,22 +98,23 @@ impl Forwarder {
         tap
     }
 
-    pub fn target(&self) -> u8 {
+    pub fn target(&self) -> Layers {
         self.target
     }
 
-    pub fn set_target(&mut self, layer: u8) {
-        self.target = layer;
+    pub fn set_target(&mut self, layers: Layers) {
+        self.target = layers;
     }
 
-    /// The layer being forwarded; none before the first packet and after a pause.
-    pub fn current(&self) -> Option<u8> {
-        if self.seam { None } else { self.epochs.back().map(|e| e.layer) }
+    /// The layers being forwarded; none before the first packet and after a pause.
+    pub fn current(&self) -> Option<Layers> {
+        let epoch = self.epochs.back().filter(|_| !self.seam)?;
+        Some(Layers { spatial: epoch.layer, temporal: self.target.temporal })
     }
 
     /// Whether a keyframe of the target layer is needed to go on.
     pub fn wants_keyframe(&self) -> bool {
-        self.codec.is_some() && self.current() != Some(self.target)
+        self.codec.is_some() && self.current().map(|c| c.spatial) != Some(self.target.spatial)
     }
 
     /// Forwarding stops; it begins again as at the start, but the stream's numbers go on.
@@ -128,7 +130,7 @@ impl Forwarder {
         aligned: impl FnOnce(u8) -> Option<u32>,
     ) -> Option<Placed> {
         let may_begin =
-            packet.layer == self.target && (packet.starts_picture_alone || self.may_start_anywhere());
+            packet.layer == self.target.spatial && (packet.starts_picture_alone || self.may_start_anywhere());
         let epoch = match self.epochs.back() {
             Some(epoch) if !self.seam && (epoch.layer == packet.layer || !may_begin) => *epoch,
             _ if may_begin => self.open_epoch(packet, aligned),
@@ -281,7 +283,7 @@ mod tests {
     fn layers_change_at_a_keyframe_and_time_goes_on() {
         let mut forwarder = Forwarder::new(Some(VideoCodec::Vp8), 10);
         assert_eq!(forwarder.place(&packet(0, 100, 1_000, true), none).unwrap().timestamp, 1_000);
-        forwarder.set_target(1);
+        forwarder.set_target(Layers::new(1, 0));
         assert!(forwarder.wants_keyframe());
         assert!(forwarder.place(&packet(1, 500, 7_000_000, false), none).is_none());
         assert_eq!(forwarder.place(&packet(0, 101, 4_000, false), none).unwrap().sequence, 11);
@@ -290,7 +292,7 @@ mod tests {
         assert!(forwarder.place(&packet(0, 102, 7_000, false), none).is_none());
         let next = forwarder.place(&packet(1, 502, 7_006_000, false), none).unwrap();
         assert_eq!((next.sequence, next.timestamp), (13, 10_000));
-        forwarder.set_target(0);
+        forwarder.set_target(Layers::new(0, 0));
         let back = forwarder.place(&packet(0, 110, 13_000, true), |_| None).unwrap();
         assert_eq!(
             (back.sequence, back.timestamp),
@@ -305,7 +307,7 @@ mod tests {
         // X; I and L; 15-bit picture id; TL0PICIDX; then a key frame's first octet.
         let payload = |id: u16, tl0: u8| vec![0x90, 0xC0, 0x80 | (id >> 8) as u8, id as u8, tl0, 0];
         let mut send = |layer, sequence, id, tl0, target| {
-            forwarder.set_target(target);
+            forwarder.set_target(Layers::new(target, 0));
             let mut bytes = payload(id, tl0);
             let incoming = Incoming {
                 layer,

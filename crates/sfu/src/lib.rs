@@ -21,6 +21,7 @@ mod egress;
 mod error;
 mod forward;
 mod ice;
+mod layers;
 mod nack;
 mod ortc;
 mod producer;
@@ -41,4 +42,5 @@ mod tests;
 
 pub use egress::Transmit;
 pub use error::Error;
+pub use layers::Layers;
 pub use worker::{Config, Event, TapFormat, TapSink, Worker};

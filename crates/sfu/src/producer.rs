@@ -1,6 +1,7 @@
 //! One track a client sends, as the router sees it.
 
 use crate::clock::Millis;
+use crate::layers::{Ladder, Layers, Rung};
 use crate::ortc::codec::Codec;
 use crate::ortc::produce::Produced;
 use crate::receive::Stream;
@@ -26,12 +27,19 @@ impl Producer {
         video_codec(self.agreed.codec)
     }
 
-    /// The best layer that is flowing and not above `limit`; failing that the worst that flows. `None` while nothing
-    /// does: a still screen sends nothing for long, and its receivers should stay where they are.
-    pub fn best_layer(&self, limit: Option<u8>, ms: Millis) -> Option<u8> {
-        let flowing = || (0u8..).zip(&self.streams).filter(|(_, s)| s.is_flowing(ms)).map(|(layer, _)| layer);
-        let within = flowing().filter(|layer| limit.is_none_or(|limit| *layer <= limit)).last();
-        within.or_else(|| flowing().next())
+    /// What flows, and what each choice costs. Empty while nothing flows: a still screen sends nothing for long, and its
+    /// receivers should stay where they are.
+    pub fn ladder(&self, ms: Millis) -> Ladder {
+        let mut ladder = Ladder::default();
+        for (spatial, stream) in (0u8..).zip(&self.streams).filter(|(_, s)| s.is_flowing(ms)) {
+            ladder.push(Rung { layers: Layers { spatial, temporal: 0 }, bitrate: stream.rate.bitrate(ms) });
+        }
+        ladder
+    }
+
+    /// Where a receiver begins.
+    pub fn best_layers(&self, limit: Layers, ms: Millis) -> Layers {
+        self.ladder(ms).best_within(limit).map_or(Layers::default(), |rung| rung.layers)
     }
 
     /// The timestamp layer `to` would show at the moment layer `from` shows `timestamp`, by what the sender's reports

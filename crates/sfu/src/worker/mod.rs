@@ -16,6 +16,7 @@ use crate::dtls::Certificate;
 use crate::egress::Transmit;
 use crate::error::Error;
 use crate::forward::Forwarder;
+use crate::layers::Layers;
 use crate::producer::Producer;
 use crate::transport::Transport;
 use rand::rngs::StdRng;
@@ -78,6 +79,8 @@ struct Tap {
     id: TapId,
     producer: usize,
     tag: u32,
+    /// See [`Worker::set_tap_layers`].
+    wish: Layers,
     forwarder: Forwarder,
 }
 

@@ -96,18 +96,19 @@ impl Worker {
             let Some(producer) = self.producers.get(key).filter(|p| p.streams.len() > 1 && !p.paused) else {
                 continue;
             };
+            let ladder = producer.ladder(ms);
             let mut changed = false;
             for consumer in &producer.consumers {
                 let consumer = &mut self.consumers[*consumer];
-                let Some(best) = producer.best_layer(consumer.preferred_layer, ms) else { continue };
-                changed |= !consumer.paused && best != consumer.forwarder.target();
-                consumer.forwarder.set_target(best);
+                let Some(best) = ladder.best_within(consumer.wish()) else { continue };
+                changed |= !consumer.paused && best.layers != consumer.forwarder.target();
+                consumer.forwarder.set_target(best.layers);
             }
             for tap in &producer.taps {
                 let tap = &mut self.taps[*tap];
-                let Some(best) = producer.best_layer(None, ms) else { continue };
-                changed |= best != tap.forwarder.target();
-                tap.forwarder.set_target(best);
+                let Some(best) = ladder.best_within(tap.wish) else { continue };
+                changed |= best.layers != tap.forwarder.target();
+                tap.forwarder.set_target(best.layers);
             }
             if changed {
                 self.request_wanted_keyframes(now, key);

@@ -4,6 +4,7 @@ use super::{Event, Tap, TapFormat, Worker};
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::forward::Forwarder;
+use crate::layers::Layers;
 use crate::ortc::codec::Codec;
 use crate::ortc::{Extension, consume, produce};
 use crate::producer::{Producer, video_codec};
@@ -143,7 +144,7 @@ impl Worker {
         // Below 2^15, so that losing the first packets cannot lose a roll-over (RFC 3711 §3.3.1).
         let first_out = self.random.random_range(1..0x7000);
         let mut forwarder = Forwarder::new(codec, first_out);
-        forwarder.set_target(source.best_layer(None, self.clock.ms(now)).unwrap_or(0));
+        forwarder.set_target(source.best_layers(Layers::ALL, self.clock.ms(now)));
         let id = ConsumerId(uuid::Builder::from_random_bytes(self.random.random()).into_uuid());
         let options = ConsumerOptions {
             id,
@@ -209,20 +210,20 @@ impl Worker {
     pub fn request_key_frame(&mut self, now: Instant, consumer: ConsumerId) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
         let consumer = &self.consumers[key];
-        let layer = consumer.forwarder.target();
+        let layer = consumer.forwarder.target().spatial;
         self.request_keyframe_of(now, consumer.producer, layer);
         Ok(())
     }
 
-    /// Simulcast: the best layer to send. Temporal layers are not dropped yet.
+    /// The best layers to send; without `temporal`, every one of that spatial layer.
     pub fn set_preferred_layers(
         &mut self,
         consumer: ConsumerId,
         spatial: u8,
-        _temporal: Option<u8>,
+        temporal: Option<u8>,
     ) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
-        self.consumers[key].preferred_layer = Some(spatial);
+        self.consumers[key].preferred = Layers { spatial, temporal: temporal.unwrap_or(u8::MAX) };
         Ok(())
     }
 
@@ -235,12 +236,19 @@ impl Worker {
         let id = TapId(self.uuid());
         let source = &mut self.producers[key];
         let mut forwarder = Forwarder::for_tap(source.video_codec());
-        forwarder.set_target(source.best_layer(None, self.clock.ms(now)).unwrap_or(0));
-        let tap = self.taps.insert(Tap { id, producer: key, tag, forwarder });
+        forwarder.set_target(source.best_layers(Layers::ALL, self.clock.ms(now)));
+        let tap = self.taps.insert(Tap { id, producer: key, tag, wish: Layers::ALL, forwarder });
         source.taps.push(tap);
         self.tap_keys.insert(id, tap);
         self.tap_key_frame(now, id);
         Ok(id)
+    }
+
+    /// What whoever listens to the tap can use: little for a hidden source, everything (`None`) for one on air.
+    pub fn set_tap_layers(&mut self, tap: TapId, layers: Option<Layers>) {
+        if let Some(tap) = self.tap_keys.get(&tap).and_then(|key| self.taps.get_mut(*key)) {
+            tap.wish = layers.unwrap_or(Layers::ALL);
+        }
     }
 
     pub fn untap(&mut self, tap: TapId) {
@@ -251,7 +259,7 @@ impl Worker {
 
     pub fn tap_key_frame(&mut self, now: Instant, tap: TapId) {
         if let Some(tap) = self.tap_keys.get(&tap).and_then(|key| self.taps.get(*key)) {
-            let (producer, layer) = (tap.producer, tap.forwarder.target());
+            let (producer, layer) = (tap.producer, tap.forwarder.target().spatial);
             self.request_keyframe_of(now, producer, layer);
         }
     }
@@ -316,13 +324,13 @@ impl Worker {
             .iter()
             .map(|c| &self.consumers[*c])
             .filter(|c| !c.paused && c.forwarder.wants_keyframe())
-            .map(|c| c.forwarder.target())
+            .map(|c| c.forwarder.target().spatial)
             .chain(
                 source
                     .taps
                     .iter()
                     .map(|t| &self.taps[*t].forwarder)
-                    .filter_map(|f| f.wants_keyframe().then_some(f.target())),
+                    .filter_map(|f| f.wants_keyframe().then_some(f.target().spatial)),
             )
             .fold(0u32, |set, layer| set | 1 << layer.min(31));
         for layer in (0..32).filter(|layer| wanted & 1 << layer != 0) {
