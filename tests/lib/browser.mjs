@@ -9,13 +9,14 @@ import { artifact } from './places.mjs';
  * Chromium with fake devices, and permission given for them (`devices: 'allowed'`), refused (`'denied'`), or without
  * any (`'none'`). `files` (from camera.mjs) become its camera and microphone; they belong to the whole browser.
  */
-export async function launchChromium({ files, devices = 'allowed' } = {}) {
+export async function launchChromium({ files, devices = 'allowed', executable, args = [] } = {}) {
   const browser = await chromium.launch({
-    executablePath: process.env.GREENROOM_CHROMIUM ?? '/usr/bin/chromium',
+    executablePath: executable ?? process.env.GREENROOM_CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     chromiumSandbox: false,
     args: [
       ...CHROMIUM_ARGUMENTS,
+      ...args,
       ...(devices === 'none' ? [] : ['--use-fake-device-for-media-stream']),
       ...(devices === 'allowed' ? ['--use-fake-ui-for-media-stream'] : []),
       ...(files ? [`--use-file-for-fake-video-capture=${files.video}`, `--use-file-for-fake-audio-capture=${files.audio}`] : []),

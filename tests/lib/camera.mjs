@@ -19,6 +19,8 @@ export const DEFAULTS = {
   flash: 100,
   /** True: the browser's own microphone, whatever it sounds like. */
   ownMicrophone: false,
+  /** True: the browser's own camera. */
+  ownCamera: false,
 };
 
 /** Guests that can be told apart by colour and by ear. */
@@ -145,7 +147,8 @@ function installCamera(guest, layout, crc8) {
   navigator.mediaDevices.getUserMedia = async (constraints = {}) => {
     state.calls.push(constraints);
     const stream = new MediaStream();
-    if (constraints.video) stream.addTrack(await asDevice(videoTrack(), 'videoinput', constraints.video));
+    if (constraints.video && guest.ownCamera) stream.addTrack((await openDevice({ video: constraints.video })).getTracks()[0]);
+    else if (constraints.video) stream.addTrack(await asDevice(videoTrack(), 'videoinput', constraints.video));
     if (constraints.audio && guest.ownMicrophone) stream.addTrack((await openDevice({ audio: constraints.audio })).getTracks()[0]);
     else if (constraints.audio) stream.addTrack(await asDevice(audioTrack(), 'audioinput', constraints.audio));
     if (stream.getTracks().length === 0) throw new TypeError('At least one of audio and video must be requested');

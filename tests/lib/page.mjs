@@ -6,15 +6,15 @@ import { root } from './places.mjs';
 
 const bundles = new Map();
 
-/** Serves `tests/pages/<name>.mjs` as a page on http://localhost:<any port>. */
-export async function servePage(name) {
+/** Serves `tests/pages/<name>.mjs` as a page on http://localhost:<any port>, or on that address. */
+export async function servePage(name, address) {
   const script = await bundle(name);
   const server = http.createServer((request, response) => {
     const [type, body] = request.url === '/page.js' ? ['text/javascript', script] : ['text/html', html(name)];
     response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(body);
   });
-  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
-  const origin = `http://localhost:${server.address().port}`;
+  await new Promise(resolve => server.listen(0, address ?? '127.0.0.1', resolve));
+  const origin = `http://${address ?? 'localhost'}:${server.address().port}`;
   return { origin, close: () => server.closeAllConnections() ?? server.close() };
 }
 

@@ -14,13 +14,13 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /** A started program; its log is `log` (a file among the artifacts) and, in memory, `lines` (the newest ones). */
 export class Program {
-  /** @param {{name: string, command: string, args?: string[], env?: object, cwd?: string}} what */
-  constructor({ name, command, args = [], env = {}, cwd }) {
+  /** @param {{name: string, command: string, args?: string[], env?: object, cwd?: string, input?: boolean}} what `input`: `child.stdin` is open */
+  constructor({ name, command, args = [], env = {}, cwd, input = false }) {
     this.name = name;
     this.log = artifact(`${name}.log`);
     this.lines = [];
     this.listeners = new Set();
-    this.child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'] });
     this.file = fs.createWriteStream(this.log, { flags: 'a' });
     this.file.write(`# ${command} ${args.join(' ')}\n`);
     running.add(this.child);

@@ -1,11 +1,11 @@
 // Guests of one room on a foreign page with an unmodified mediasoup-client, already let in.
 import { openPage } from './browser.mjs';
 
-/** A page that has joined as a guest of the room and been admitted; `page.joined` is the engine's answer. */
-export async function foreignGuest({ engine, browser, origin, roomId, guest }) {
+/** A page that has joined as a guest of the room and been admitted; `page.joined` is the engine's answer. `url`: the engine as this guest reaches it. */
+export async function foreignGuest({ engine, browser, origin, roomId, guest, url = engine.url }) {
   const { token } = await engine.invite(roomId);
   const page = await openPage(browser, { guest, name: `foreign-${guest.name}`, url: origin });
-  const options = { url: engine.url, roomId, token, displayName: guest.name };
+  const options = { url, roomId, token, displayName: guest.name };
   page.joined = await page.evaluate(options => window.client.join(options), options);
   if (page.joined.state === 'waiting') {
     await engine.admit(roomId, guest.name);

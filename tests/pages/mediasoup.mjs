@@ -55,12 +55,12 @@ async function transport(direction) {
   return made;
 }
 
-/** Publishes camera or microphone, with that codec if one is named. */
-async function publish(kind, mimeType) {
+/** Publishes camera or microphone, with that codec if one is named; `more` goes to `produce` (encodings, codecOptions …). */
+async function publish(kind, mimeType, more = {}) {
   const stream = await navigator.mediaDevices.getUserMedia(kind === 'video' ? { video: true } : { audio: true });
   const codec = mimeType && state.device.sendRtpCapabilities.codecs.find(one => one.mimeType.toLowerCase() === mimeType.toLowerCase());
   if (mimeType && !codec) throw new Error(`this browser cannot send ${mimeType} here`);
-  const producer = await state.send.produce({ track: stream.getTracks()[0], codec, appData: { source: kind }, stopTracks: true });
+  const producer = await state.send.produce({ track: stream.getTracks()[0], codec, appData: { source: kind }, stopTracks: true, ...more });
   state.producers.set(producer.id, producer);
   return { id: producer.id, mimeType: producer.rtpParameters.codecs[0].mimeType };
 }
@@ -82,14 +82,15 @@ async function consume(producerId) {
   return { id: consumer.id, peerId: answer.peerId, appData: answer.appData, type: answer.type, mimeType: consumer.rtpParameters.codecs[0].mimeType };
 }
 
-/** Counts decoded pictures of a consumer from now on: `frames` and the longest gap between two in ms. */
+/** Counts decoded pictures of a consumer from now on: `frames`, the longest gap between two in ms, and `freezes`. */
 function watch(consumerId) {
   const { element } = state.consumers.get(consumerId);
-  const seen = { frames: 0, longestGap: 0, since: performance.now(), last: performance.now() };
+  const seen = { frames: 0, longestGap: 0, freezes: 0, since: performance.now(), last: performance.now() };
   const step = now => {
     if (seen.stopped) return;
     seen.frames += 1;
     seen.longestGap = Math.max(seen.longestGap, now - seen.last);
+    if (now - seen.last > FREEZE_MS) seen.freezes += 1;
     seen.last = now;
     element.requestVideoFrameCallback(step);
   };
@@ -97,12 +98,14 @@ function watch(consumerId) {
   state.watched = seen;
 }
 
+const FREEZE_MS = 500;
+
 /** What `watch` saw: pictures a second and the longest gap. */
 function watched() {
   const seen = state.watched;
   const now = performance.now();
   seen.stopped = true;
-  return { frames: seen.frames, fps: (seen.frames * 1000) / (now - seen.since), longestGap: Math.max(seen.longestGap, now - seen.last) };
+  return { frames: seen.frames, freezes: seen.freezes, fps: (seen.frames * 1000) / (now - seen.since), longestGap: Math.max(seen.longestGap, now - seen.last) };
 }
 
 async function closeProducer(id) {

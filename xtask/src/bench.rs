@@ -22,6 +22,8 @@ enum Benchmark {
     Glass,
     /// From opening the link to the first frame in OBS.
     Join,
+    /// Chromium to Chromium with loss, delay and a rate cap. Needs root (network namespaces).
+    Impair,
 }
 
 impl Benchmark {
@@ -29,6 +31,7 @@ impl Benchmark {
         match self {
             Benchmark::Glass => "bench/glass.mjs",
             Benchmark::Join => "bench/join.mjs",
+            Benchmark::Impair => "bench/impair.mjs",
         }
     }
 }
@@ -37,9 +40,13 @@ pub fn run(options: Options) -> Result<()> {
     packages::install(&packages::everything())?;
     build::pages()?;
     build::programs(Profile::Release, Programs::Headless)?;
-    // The probe that reads a slot as the plugin does.
-    let examples = ["build", "--locked", "--release", "-p", "greenroom-frame-ipc", "--examples"];
-    step("Building the instruments", &mut command("cargo", examples))?;
+    let instruments: &[&str] = match options.what {
+        // The probe that reads a slot as the plugin does.
+        Benchmark::Glass | Benchmark::Join => &["-p", "greenroom-frame-ipc", "--examples"],
+        Benchmark::Impair => &["-p", "greenroom-testkit", "--bin", "impaired-link"],
+    };
+    let build = ["build", "--locked", "--release"].iter().chain(instruments).copied();
+    step("Building the instruments", &mut command("cargo", build))?;
     build::node_packages("tests")?;
     let mut node = command("node", [options.what.script()]);
     if options.json {
