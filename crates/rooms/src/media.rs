@@ -244,6 +244,27 @@ impl Rooms {
         known
     }
 
+    /// The forwarding plane lost everything of a room. The peers stay where they are; each is told which of its
+    /// transports went, and then whose tracks.
+    pub fn on_media_lost(&mut self, room: &RoomId, reason: &str) {
+        let in_room = |t: &Transport| self.peers.get(&t.peer).is_some_and(|peer| peer.room == *room);
+        let mut lost: Vec<(Direction, TransportId, PeerId)> = self
+            .transports
+            .iter()
+            .filter(|(_, t)| in_room(t))
+            .map(|(id, t)| (t.direction, *id, t.peer))
+            .collect();
+        for (_, transport_id, peer) in &lost {
+            let reason = reason.to_owned();
+            self.tell(*peer, Notice::TransportClosed { transport_id: *transport_id, reason });
+        }
+        // Receiving ones first: a consumer is not mourned before the transport it went with.
+        lost.sort_by_key(|(direction, ..)| *direction == Direction::Send);
+        for (_, transport, _) in lost {
+            self.end_transport(transport);
+        }
+    }
+
     fn change_pause(&mut self, id: ProducerId, change: impl FnOnce(&mut Producer)) {
         let Some(producer) = self.producers.get(&id) else { return };
         let was_paused = self.is_paused(producer);

@@ -151,6 +151,11 @@ impl Rooms {
         self.transports.iter().filter(|(_, t)| t.peer == peer).map(|(id, _)| *id).collect()
     }
 
+    pub fn has_transports(&self, room: &RoomId) -> bool {
+        let of_room = |peer: &PeerId| self.peers.get(peer).is_some_and(|peer| peer.room == *room);
+        self.transports.values().any(|transport| of_room(&transport.peer))
+    }
+
     pub fn transport_owner(&self, transport: TransportId) -> Option<PeerId> {
         self.transports.get(&transport).map(|t| t.peer)
     }

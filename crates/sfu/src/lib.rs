@@ -43,4 +43,4 @@ mod tests;
 pub use egress::Transmit;
 pub use error::Error;
 pub use layers::Layers;
-pub use worker::{Config, Event, TapFormat, TapSink, Worker};
+pub use worker::{Config, Event, TapFormat, TapSink, Worker, mark_of};

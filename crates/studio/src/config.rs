@@ -2,6 +2,7 @@
 //!
 //! `config.example.toml` at the top of the repository documents every key; a test holds it equal to [`Config::default`].
 
+use crate::worker::MAX_WORKERS;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,9 @@ pub struct Config {
     pub control_listen: SocketAddr,
     /// Where guests on the local network connect, over HTTPS, once LAN access is on.
     pub lan_listen: SocketAddr,
-    /// UDP ports to try for media, in order.
+    /// Forwarding threads, each with a port of its own.
+    pub workers: usize,
+    /// UDP ports to try for media, in order; each forwarding thread takes the first that is free.
     pub media_ports: Vec<u16>,
     /// Addresses offered to clients; empty means all of this machine's.
     pub announced: Vec<IpAddr>,
@@ -64,6 +67,7 @@ pub struct RawListen {
 pub struct RawMedia {
     pub port: Option<u16>,
     pub fallback_ports: Option<u16>,
+    pub workers: Option<usize>,
     pub announced: Option<Vec<String>>,
     pub max_incoming_bitrate: Option<u64>,
     pub ice_servers: Option<Vec<RawIceServer>>,
@@ -126,6 +130,7 @@ impl Config {
         Self {
             control_listen: SocketAddr::from(([127, 0, 0, 1], 3002)),
             lan_listen: SocketAddr::from(([0, 0, 0, 0], 3443)),
+            workers: 1,
             media_ports: ports(MEDIA_PORT, FALLBACK_PORTS),
             announced: Vec::new(),
             ice_servers: Vec::new(),
@@ -154,6 +159,9 @@ impl Config {
         }
         config.media_ports =
             ports(raw.media.port.unwrap_or(MEDIA_PORT), raw.media.fallback_ports.unwrap_or(FALLBACK_PORTS));
+        if let Some(workers) = raw.media.workers {
+            config.workers = within("media.workers", workers, 1..=MAX_WORKERS, "1 to 64")?;
+        }
         for text in raw.media.announced.unwrap_or_default() {
             let ip = text.parse().map_err(|_| value("media.announced", &text, "a list of IP addresses"))?;
             config.announced.push(ip);
@@ -287,6 +295,7 @@ mod tests {
             ("[listen]\ncontrol = '0.0.0.0:3002'", "a loopback address"),
             ("[listen]\nallowed_origins = ['dashboard']", "`listen.allowed_origins` is `dashboard`"),
             ("[media]\nannounced = ['here']", "`media.announced` is `here`"),
+            ("[media]\nworkers = 0", "1 to 64"),
             ("[media]\nmax_incoming_bitrate = 5", "100000 to 100000000"),
             ("[[media.ice_servers]]\nurls = ['http://x']", "stun:"),
             ("[obs]\nslots = 0", "1 to 16"),

@@ -29,7 +29,7 @@ use std::time::Duration;
 use store::{Opened, Store};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use worker::{WorkerConfig, WorkerHandle};
+use worker::{WorkerConfig, WorkerPool};
 
 /// A running engine; end it with [`Studio::shutdown`].
 pub struct Studio {
@@ -37,7 +37,7 @@ pub struct Studio {
     handle: StudioHandle,
     owner: OwnerToken,
     media: MediaHandle,
-    worker: WorkerHandle,
+    workers: WorkerPool,
     stage: JoinHandle<()>,
 }
 
@@ -70,12 +70,13 @@ impl Studio {
         };
         let rooms = Rooms::restore(setup, saved, clock.now());
 
-        let (worker, sfu_events) = WorkerHandle::start(WorkerConfig {
+        let forwarding = WorkerConfig {
             ports: config.media_ports.clone(),
             announced: config.announced.clone(),
             max_incoming_bitrate: config.max_incoming_bitrate,
-        })?;
-        let (media, media_events) = start_media(&config, worker.clone());
+        };
+        let (workers, worker_events) = WorkerPool::start(&forwarding, config.workers)?;
+        let (media, media_events) = start_media(&config, workers.clone());
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(config.obs.plugin.clone()));
         let (doors, addresses) =
             Doors::new(config.lan_listen, config.announced.clone(), config.data_dir.clone(), store.clone());
@@ -84,8 +85,8 @@ impl Studio {
             rooms,
             clock,
             store,
-            worker: worker.clone(),
-            sfu_events,
+            workers: workers.clone(),
+            worker_events,
             media: media.clone(),
             media_events,
             addresses,
@@ -103,8 +104,9 @@ impl Studio {
             .context("another Greenroom may be running; end it, or choose another port with --listen")?;
         let server = Arc::new(server);
         doors.attach(&server).await;
-        tracing::info!(control = %server.control_addr(), media = %worker.media_address(), "Greenroom is ready");
-        Ok(Self { server, handle, owner, media, worker, stage })
+        let ports: Vec<u16> = workers.iter().map(|worker| worker.media_address().port()).collect();
+        tracing::info!(control = %server.control_addr(), media = ?ports, "Greenroom is ready");
+        Ok(Self { server, handle, owner, media, workers, stage })
     }
 
     pub fn control_addr(&self) -> SocketAddr {
@@ -142,7 +144,7 @@ impl Studio {
         if tokio::time::timeout(rest + KILL_TIME, self.media.shutdown(rest / 2)).await.is_err() {
             tracing::warn!("the media worker did not end in time");
         }
-        self.worker.stop();
+        self.workers.stop();
         self.stage.abort();
         // Ended by the line above or by itself; with it the store is closed.
         let _ = self.stage.await;
@@ -150,18 +152,13 @@ impl Studio {
     }
 }
 
-fn start_media(config: &Config, worker: WorkerHandle) -> (MediaHandle, outputs::obs::MediaEvents) {
+fn start_media(config: &Config, workers: WorkerPool) -> (MediaHandle, outputs::obs::MediaEvents) {
     let media = outputs::obs::Config {
         program: places::media_worker(config.obs.media_worker.clone()),
         socket_path: places::obs_socket(config.obs.socket.clone()),
         slot_count: config.slot_count,
     };
-    let attach = move |pipe| {
-        if let Err(error) = worker.attach_media_pipe(pipe) {
-            tracing::error!(%error, "the media worker gets no media");
-        }
-    };
-    outputs::obs::start(media, Box::new(attach))
+    outputs::obs::start(media, Box::new(move |pipe| workers.attach_media_pipe(pipe)))
 }
 
 /// What guests are told to wait before they come back: about a restart's time.

@@ -324,6 +324,11 @@ pub enum Notice {
     ConsumerResumed {
         consumer_id: ConsumerId,
     },
+    /// With everything on it. Make a new one: the peer's place in the room stands.
+    TransportClosed {
+        transport_id: TransportId,
+        reason: String,
+    },
     ConsumerLayersChanged {
         consumer_id: ConsumerId,
         spatial_layer: Option<u8>,

@@ -120,6 +120,7 @@ const NOTICES: Record<Notice['event'], true> = {
   'consumer-paused': true,
   'consumer-resumed': true,
   'consumer-layers-changed': true,
+  'transport-closed': true,
   'active-speaker': true,
   quality: true,
   admitted: true,

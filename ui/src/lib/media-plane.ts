@@ -13,6 +13,7 @@ import type { PeerId } from './wire/PeerId';
 import type { ProducerId } from './wire/ProducerId';
 import type { RtpCapabilities } from './wire/RtpCapabilities';
 import type { RtpParameters } from './wire/RtpParameters';
+import type { TransportId } from './wire/TransportId';
 
 /** `new`: nothing to send or receive yet. `failed` heals too, but by new transports. */
 export type MediaState = 'new' | 'connecting' | 'connected' | 'interrupted' | 'failed';
@@ -139,6 +140,12 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   drop(producerId: ProducerId): void {
     this.#consumers.get(producerId)?.consumer?.close();
     if (this.#consumers.delete(producerId)) this.#changed();
+  }
+
+  /** The studio has lost one of our transports: nothing of this plane can be mended. */
+  lose(transportId: TransportId): void {
+    const ours = Object.values(this.#transports).some(transport => transport.id === transportId);
+    if (ours && !this.#closed) this.emit('broken');
   }
 
   /** The network may have changed under us: find new paths (RFC 8445 §2.4) where packets do not flow. */

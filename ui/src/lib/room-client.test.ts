@@ -325,6 +325,30 @@ describe('a lost connection', () => {
     expect(client.snapshot).toMatchObject({ media: 'connected', mediaFailures: 0, phase: { name: 'waiting' } });
   });
 
+  it('makes new transports at once when the studio lost them, and receives what is offered anew', async () => {
+    const { script, client, handlers, soon } = setting();
+    await soon();
+    for (const handler of handlers) handler.setConnectionState('connected');
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [VOICE] } });
+    await soon();
+    script.tell({ event: 'transport-closed', data: { transportId: 'not-ours', reason: 'gone' } });
+    await soon(1_000);
+    expect(script.events().filter(event => event === 'create-webrtc-transport')).toHaveLength(2);
+    // The fake makes ids that only the answers know.
+    for (const transportId of ['t-2', 't-3']) script.tell({ event: 'transport-closed', data: { transportId, reason: 'gone' } });
+    script.tell({ event: 'producer-closed', data: { producerId: VOICE.producerId, peerId: PEER.peerId } });
+    await soon();
+    expect(client.snapshot.mediaFailures).toBe(1);
+    await soon(600);
+    script.tell({ event: 'new-producer', data: { ...VOICE, producerId: 'v-again' } });
+    await soon();
+    expect(script.events().filter(event => event === 'create-webrtc-transport')).toHaveLength(4);
+    expect(script.events().filter(event => event === 'restart-ice')).toHaveLength(0);
+    expect(script.events().filter(event => event === 'produce')).toHaveLength(4);
+    expect(client.snapshot.peers[0]?.audio?.track.kind).toBe('audio');
+    expect(client.snapshot.phase).toEqual({ name: 'live' });
+  });
+
   it('gives up on a connection that does not answer a probe', async () => {
     const { script, client, soon } = setting();
     await soon();

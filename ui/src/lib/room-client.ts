@@ -369,6 +369,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       case 'producer-resumed':
         this.#onPaused(notice.data.producerId, notice.event === 'producer-paused');
         break;
+      case 'transport-closed':
+        return this.#plane?.lose(notice.data.transportId);
       case 'quality':
         this.#quality = notice.data;
         break;

@@ -217,6 +217,14 @@ fn media_step(
         34 => PeerCommand::ResumeProducer(pick(random, &bag.producers)?),
         35 => PeerCommand::CloseProducer(pick(random, &bag.producers)?),
         36 => PeerCommand::CloseConsumer(pick(random, &bag.consumers)?),
+        37 if random.random_ratio(1, 4) => {
+            let rooms: Vec<RoomId> = world.rooms.rooms.keys().cloned().collect();
+            let room = pick(random, &rooms)?;
+            world.rooms.on_media_lost(&room, "the worker failed");
+            assert!(!world.rooms.has_transports(&room), "nothing of it is left");
+            world.settle();
+            return Some(true);
+        }
         37 => {
             let lost = world.rooms.on_transport_lost(pick(random, &bag.transports)?);
             world.settle();

@@ -145,7 +145,7 @@ impl Worker {
         let first_out = self.random.random_range(1..0x7000);
         let mut forwarder = Forwarder::new(codec, first_out);
         forwarder.set_target(source.best_layers(Layers::ALL, self.clock.ms(now)));
-        let id = ConsumerId(uuid::Builder::from_random_bytes(self.random.random()).into_uuid());
+        let id = ConsumerId(super::marked_uuid(&mut self.random, self.mark));
         let options = ConsumerOptions {
             id,
             producer_id: producer,

@@ -25,6 +25,11 @@ impl Worker {
         id
     }
 
+    /// Whether it was made here and not closed since.
+    pub fn has_router(&self, router: RouterId) -> bool {
+        self.routers.contains_key(&router)
+    }
+
     /// Closes everything in it; producers and consumers are told of as events.
     pub fn close_router(&mut self, router: RouterId) {
         self.routers.remove(&router);

@@ -3,8 +3,9 @@
 use super::{Stage, worker_failure};
 use rooms::{Change, Command, Effect, Reply, SessionId};
 use signaling::Outbox;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use tokio::sync::mpsc::error::TrySendError;
+use uuid::Uuid;
 use wire::sfu::Notice;
 use wire::{Code, ConsumerId, Failure, ProducerId, TransportId};
 
@@ -39,6 +40,7 @@ impl Outboxes {
 }
 
 /// What the forwarding plane has to do, in order.
+#[derive(Clone, Copy)]
 enum MediaStep {
     CloseTransport(TransportId),
     PauseProducer(ProducerId),
@@ -46,6 +48,18 @@ enum MediaStep {
     CloseProducer(ProducerId),
     CloseConsumer(ConsumerId),
     CloseRouter(wire::RouterId),
+}
+
+impl MediaStep {
+    /// Of what it is about.
+    fn id(self) -> Uuid {
+        match self {
+            Self::CloseTransport(id) => id.0,
+            Self::PauseProducer(id) | Self::ResumeProducer(id) | Self::CloseProducer(id) => id.0,
+            Self::CloseConsumer(id) => id.0,
+            Self::CloseRouter(id) => id.0,
+        }
+    }
 }
 
 impl Stage {
@@ -119,7 +133,7 @@ impl Stage {
                 Effect::CloseConsumer(id) => steps.push(MediaStep::CloseConsumer(id)),
                 Effect::Bind { slot, occupant } => self.media.bind_slot(slot, occupant),
                 Effect::RoomClosed(room) => {
-                    steps.extend(self.routers.remove(&room).map(MediaStep::CloseRouter))
+                    steps.extend(self.placement.remove(&room).map(MediaStep::CloseRouter))
                 }
                 Effect::Note { severity, text } => self.board.note(self.clock.note(severity, text)),
                 Effect::RosterChanged => self.board.touch(),
@@ -133,25 +147,28 @@ impl Stage {
     }
 
     async fn forward(&mut self, steps: Vec<MediaStep>) {
-        if steps.is_empty() {
-            return;
+        let mut by_worker: BTreeMap<usize, Vec<MediaStep>> = BTreeMap::new();
+        for step in steps {
+            by_worker.entry(self.workers.home_index(step.id())).or_default().push(step);
         }
-        let done = self.worker.call(move |sfu, now| {
-            for step in steps {
-                // What is gone already needs no closing: that refusal is no news.
-                match step {
-                    MediaStep::CloseTransport(id) => sfu.close_transport(id),
-                    MediaStep::PauseProducer(id) => drop(sfu.pause_producer(now, id)),
-                    MediaStep::ResumeProducer(id) => drop(sfu.resume_producer(now, id)),
-                    MediaStep::CloseProducer(id) => drop(sfu.close_producer(now, id)),
-                    MediaStep::CloseConsumer(id) => drop(sfu.close_consumer(now, id)),
-                    MediaStep::CloseRouter(id) => sfu.close_router(id),
+        for (worker, steps) in by_worker {
+            let done = self.workers.at(worker).call(move |sfu, now| {
+                for step in steps {
+                    // What is gone already needs no closing: that refusal is no news.
+                    match step {
+                        MediaStep::CloseTransport(id) => sfu.close_transport(id),
+                        MediaStep::PauseProducer(id) => drop(sfu.pause_producer(now, id)),
+                        MediaStep::ResumeProducer(id) => drop(sfu.resume_producer(now, id)),
+                        MediaStep::CloseProducer(id) => drop(sfu.close_producer(now, id)),
+                        MediaStep::CloseConsumer(id) => drop(sfu.close_consumer(now, id)),
+                        MediaStep::CloseRouter(id) => sfu.close_router(id),
+                    }
                 }
+            });
+            if let Err(gone) = done.await {
+                // Only a stopped worker forgets; a busy one would keep media that nobody owns.
+                tracing::error!(error = %worker_failure(gone), "media could not be closed");
             }
-        });
-        if let Err(gone) = done.await {
-            // Only a stopped worker forgets; a busy one would keep media that nobody owns.
-            tracing::error!(error = %worker_failure(gone), "media could not be closed");
         }
     }
 

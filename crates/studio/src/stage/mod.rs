@@ -8,6 +8,7 @@ mod outputs;
 mod owner;
 mod paths;
 mod peers;
+mod placement;
 mod snapshot;
 mod speakers;
 #[cfg(test)]
@@ -18,31 +19,32 @@ pub use handle::{Outside, StudioHandle};
 use crate::clock::Clock;
 use crate::doors::Addresses;
 use crate::store::Store;
-use crate::worker::{WorkerGone, WorkerHandle};
+use crate::worker::{WorkerEvent, WorkerGone, WorkerPool};
 use ::outputs::obs::{MediaEvents, MediaHandle};
 use effects::Outboxes;
 use handle::Request;
 use outputs::{Feeds, PreviewHub};
 use paths::Paths;
+use placement::Placement;
 use rooms::Rooms;
 use snapshot::Board;
 use speakers::Speakers;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use wire::dashboard::{ObsView, OutputStatus};
 use wire::ortc::{IceServer, RtpCapabilities};
 use wire::stats::Quality;
-use wire::{Code, Failure, PeerId, RoomId};
+use wire::{Code, Failure, PeerId};
 
 /// What a stage is made of.
 pub struct Parts {
     pub rooms: Rooms,
     pub clock: Clock,
     pub store: Store,
-    pub worker: WorkerHandle,
-    pub sfu_events: mpsc::Receiver<sfu::Event>,
+    pub workers: WorkerPool,
+    pub worker_events: mpsc::Receiver<WorkerEvent>,
     pub media: MediaHandle,
     pub media_events: MediaEvents,
     pub addresses: watch::Receiver<Addresses>,
@@ -54,8 +56,8 @@ pub struct Stage {
     rooms: Rooms,
     clock: Clock,
     store: Store,
-    worker: WorkerHandle,
-    sfu_events: mpsc::Receiver<sfu::Event>,
+    workers: WorkerPool,
+    worker_events: mpsc::Receiver<WorkerEvent>,
     media: MediaHandle,
     media_events: MediaEvents,
     media_status: watch::Receiver<OutputStatus>,
@@ -64,8 +66,7 @@ pub struct Stage {
     ice_servers: Vec<IceServer>,
     requests: mpsc::Receiver<Request>,
     capabilities: RtpCapabilities,
-    /// Made with a room's first transport, kept until the room closes.
-    routers: BTreeMap<RoomId, wire::RouterId>,
+    placement: Placement,
     outboxes: Outboxes,
     feeds: Feeds,
     previews: PreviewHub,
@@ -86,17 +87,18 @@ impl Stage {
         outside: Outside,
     ) -> Result<(Self, StudioHandle), WorkerGone> {
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let capabilities = parts.worker.call(|sfu, _| sfu.router_rtp_capabilities()).await?;
+        let capabilities = parts.workers.at(0).call(|sfu, _| sfu.router_rtp_capabilities()).await?;
         let (snapshot, snapshot_seen) = watch::channel(Default::default());
         let (levels, levels_seen) = watch::channel(Default::default());
         let media_status = parts.media.status();
+        let placement = Placement::new(parts.workers.iter().len());
         let handle = StudioHandle::new(sender, owner, outside, snapshot_seen, levels_seen);
         let stage = Self {
             rooms: parts.rooms,
             clock: parts.clock,
             store: parts.store,
-            worker: parts.worker,
-            sfu_events: parts.sfu_events,
+            workers: parts.workers,
+            worker_events: parts.worker_events,
             media: parts.media,
             media_events: parts.media_events,
             media_status,
@@ -105,7 +107,7 @@ impl Stage {
             ice_servers: parts.ice_servers,
             requests,
             capabilities,
-            routers: BTreeMap::new(),
+            placement,
             outboxes: Outboxes::default(),
             feeds: Feeds::new(levels),
             previews: PreviewHub::default(),
@@ -133,7 +135,7 @@ impl Stage {
                     Some(request) => self.on_request(request).await,
                     None => return,
                 },
-                Some(event) = self.sfu_events.recv() => self.on_sfu_event(event).await,
+                Some(event) = self.worker_events.recv() => self.on_worker_event(event).await,
                 Some(event) = self.media_events.events.recv() => self.on_media_event(event).await,
                 Some((peer, jpeg)) = self.media_events.previews.recv() => self.on_preview(peer, jpeg),
                 Ok(()) = self.media_status.changed() => self.on_media_status(),
@@ -194,10 +196,12 @@ impl Stage {
     }
 }
 
-/// The forwarding thread's absence, as a caller is told.
+/// A forwarding thread's absence, as a caller is told.
 fn worker_failure(gone: WorkerGone) -> Failure {
     match gone {
-        WorkerGone::Busy => Failure::new(Code::Busy, "Greenroom is busy: try again in a moment."),
+        WorkerGone::Busy | WorkerGone::Failed => {
+            Failure::new(Code::Busy, "Greenroom is busy: try again in a moment.")
+        }
         WorkerGone::Stopped => {
             Failure::new(Code::Internal, "The media engine has stopped: restart Greenroom.")
         }

@@ -90,7 +90,7 @@ impl Stage {
         let feed = self.feeds.next;
         self.feeds.next += 1;
         let producer = track.id;
-        let tapped = self.worker.call(move |sfu, now| {
+        let tapped = self.workers.home(producer.0).call(move |sfu, now| {
             let format = sfu.tap_format(producer)?;
             let codec = decodable(&format.codec)?;
             Some((sfu.tap(now, producer, feed).ok()?, codec, format))
@@ -135,7 +135,7 @@ impl Stage {
         }
         if let Some(tap) = running.tap {
             // It may have gone with its producer already.
-            let _ = self.worker.call(move |sfu, _| sfu.untap(tap)).await;
+            let _ = self.workers.home(tap.0).call(move |sfu, _| sfu.untap(tap)).await;
         }
     }
 
@@ -144,7 +144,7 @@ impl Stage {
             FromWorker::Ready => self.on_media_ready().await,
             FromWorker::KeyFrameNeeded { feed } => {
                 if let Some(tap) = self.feeds.running.get(&feed).and_then(|running| running.tap) {
-                    let _ = self.worker.call(move |sfu, now| sfu.tap_key_frame(now, tap)).await;
+                    self.tap_key_frame(tap).await;
                 }
             }
             FromWorker::Levels { levels } => self.on_levels(levels).await,
@@ -170,11 +170,15 @@ impl Stage {
         let video =
             self.feeds.running.values().filter(|running| running.kind == MediaKind::Video && !running.paused);
         let taps: Vec<TapId> = video.filter_map(|running| running.tap).collect();
-        let _ = self
-            .worker
-            .call(move |sfu, now| taps.into_iter().for_each(|tap| sfu.tap_key_frame(now, tap)))
-            .await;
+        for tap in taps {
+            self.tap_key_frame(tap).await;
+        }
         self.board.touch();
+    }
+
+    async fn tap_key_frame(&self, tap: TapId) {
+        // The media worker asks again.
+        let _ = self.workers.home(tap.0).call(move |sfu, now| sfu.tap_key_frame(now, tap)).await;
     }
 
     fn on_report(&mut self, reports: Vec<FeedReport>, readers: u32) {

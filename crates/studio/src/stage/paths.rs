@@ -1,6 +1,7 @@
 //! Whether each guest's sound and picture find their way here, as the forwarding plane says.
 
 use super::Stage;
+use crate::worker::WorkerEvent;
 use sfu::Event;
 use std::collections::BTreeMap;
 use wire::TransportId;
@@ -35,7 +36,14 @@ impl Paths {
 }
 
 impl Stage {
-    pub(super) async fn on_sfu_event(&mut self, event: Event) {
+    pub(super) async fn on_worker_event(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Sfu(event) => self.on_sfu_event(event).await,
+            WorkerEvent::Restarted(worker) => self.on_worker_restarted(worker).await,
+        }
+    }
+
+    async fn on_sfu_event(&mut self, event: Event) {
         match event {
             Event::TransportConnected { transport } => {
                 if self.paths.0.remove(&transport).is_some() {

@@ -4,6 +4,7 @@ use super::{Stage, sfu_failure, worker_failure};
 use rooms::{ChatText, Command, Join, PeerCommand, Reply, SessionId};
 use signaling::{Caller, Outbox};
 use std::time::Instant;
+use uuid::Uuid;
 use wire::sfu::*;
 use wire::stats::StatsReport;
 use wire::{Code, ConsumerId, Failure, PeerId, ProducerId, TransportId};
@@ -66,7 +67,7 @@ impl Stage {
             PeerRequest::CreateWebrtcTransport(asked) => self.create_transport(session, asked).await,
             PeerRequest::ConnectTransport(asked) => {
                 self.rooms.may_use_transport(session, asked.transport_id)?;
-                self.try_sfu(move |sfu, now| {
+                self.try_sfu(asked.transport_id.0, move |sfu, now| {
                     sfu.connect_transport(now, asked.transport_id, asked.dtls_parameters)
                 })
                 .await?;
@@ -74,25 +75,28 @@ impl Stage {
             }
             PeerRequest::AddIceCandidate(asked) => {
                 self.rooms.may_use_transport(session, asked.transport_id)?;
-                self.try_sfu(move |sfu, now| sfu.add_ice_candidate(now, asked.transport_id, asked.candidate))
-                    .await?;
+                self.try_sfu(asked.transport_id.0, move |sfu, now| {
+                    sfu.add_ice_candidate(now, asked.transport_id, asked.candidate)
+                })
+                .await?;
                 Ok(PeerReply::Done {})
             }
             PeerRequest::RestartIce(TransportRef { transport_id }) => {
                 self.rooms.may_use_transport(session, transport_id)?;
-                let ice_parameters = self.try_sfu(move |sfu, _| sfu.restart_ice(transport_id)).await?;
+                let ice_parameters =
+                    self.try_sfu(transport_id.0, move |sfu, _| sfu.restart_ice(transport_id)).await?;
                 Ok(PeerReply::IceRestarted { ice_parameters })
             }
             PeerRequest::Produce(asked) => self.produce(session, asked).await,
             PeerRequest::Consume(asked) => self.consume(session, asked).await,
             PeerRequest::PauseConsumer(ConsumerRef { consumer_id }) => {
                 self.change(session, PeerCommand::PauseConsumer(consumer_id)).await?;
-                self.try_sfu(move |sfu, now| sfu.pause_consumer(now, consumer_id)).await?;
+                self.try_sfu(consumer_id.0, move |sfu, now| sfu.pause_consumer(now, consumer_id)).await?;
                 Ok(PeerReply::Done {})
             }
             PeerRequest::ResumeConsumer(ConsumerRef { consumer_id }) => {
                 self.change(session, PeerCommand::ResumeConsumer(consumer_id)).await?;
-                self.try_sfu(move |sfu, now| sfu.resume_consumer(now, consumer_id)).await?;
+                self.try_sfu(consumer_id.0, move |sfu, now| sfu.resume_consumer(now, consumer_id)).await?;
                 Ok(PeerReply::Done {})
             }
             PeerRequest::CloseConsumer(ConsumerRef { consumer_id }) => {
@@ -109,7 +113,7 @@ impl Stage {
             }
             PeerRequest::SetPreferredLayers(asked) => {
                 self.rooms.may_use_consumer(session, asked.consumer_id)?;
-                self.try_sfu(move |sfu, _| {
+                self.try_sfu(asked.consumer_id.0, move |sfu, _| {
                     sfu.set_preferred_layers(asked.consumer_id, asked.spatial_layer, asked.temporal_layer)
                 })
                 .await?;
@@ -117,7 +121,7 @@ impl Stage {
             }
             PeerRequest::RequestKeyFrame(ConsumerRef { consumer_id }) => {
                 self.rooms.may_use_consumer(session, consumer_id)?;
-                self.try_sfu(move |sfu, now| sfu.request_key_frame(now, consumer_id)).await?;
+                self.try_sfu(consumer_id.0, move |sfu, now| sfu.request_key_frame(now, consumer_id)).await?;
                 Ok(PeerReply::Done {})
             }
             PeerRequest::GetStats(asked) => self.stats(session, peer, asked).await,
@@ -148,15 +152,9 @@ impl Stage {
             .direction()
             .ok_or_else(|| Failure::new(Code::InvalidRequest, "Say `direction`: \"send\" or \"recv\"."))?;
         let room = self.rooms.may_create_transport(session, direction)?;
-        let router = match self.routers.get(&room) {
-            Some(router) => *router,
-            None => {
-                let router = self.worker.call(|sfu, _| sfu.create_router()).await.map_err(worker_failure)?;
-                self.routers.insert(room, router);
-                router
-            }
-        };
-        let mut options = self.try_sfu(move |sfu, now| sfu.create_transport(now, router, direction)).await?;
+        let router = self.router_of(&room).await?;
+        let mut options =
+            self.try_sfu(router.0, move |sfu, now| sfu.create_transport(now, router, direction)).await?;
         options.ice_servers = self.ice_servers.clone();
         self.change(session, PeerCommand::AddTransport { id: options.id, direction }).await?;
         Ok(PeerReply::Transport(Box::new(options)))
@@ -167,13 +165,15 @@ impl Stage {
         let muted = self.rooms.may_produce(session, transport, kind)?;
         let paused = paused.unwrap_or(false);
         let id = self
-            .try_sfu(move |sfu, now| sfu.produce(now, transport, kind, rtp_parameters, paused || muted))
+            .try_sfu(transport.0, move |sfu, now| {
+                sfu.produce(now, transport, kind, rtp_parameters, paused || muted)
+            })
             .await?;
         let add = PeerCommand::AddProducer { transport, id, kind, app_data, paused };
         match self.change(session, add).await {
             Ok(_) => Ok(PeerReply::Produced { id }),
             Err(failure) => {
-                let _ = self.worker.call(move |sfu, now| sfu.close_producer(now, id)).await;
+                let _ = self.workers.home(id.0).call(move |sfu, now| sfu.close_producer(now, id)).await;
                 Err(failure)
             }
         }
@@ -184,12 +184,14 @@ impl Stage {
         let transport = self.rooms.may_consume(session, asked.transport_id, producer)?;
         let paused = asked.paused.unwrap_or(true);
         let options = self
-            .try_sfu(move |sfu, now| sfu.consume(now, transport, producer, &asked.rtp_capabilities, paused))
+            .try_sfu(transport.0, move |sfu, now| {
+                sfu.consume(now, transport, producer, &asked.rtp_capabilities, paused)
+            })
             .await?;
         let id = options.id;
         let add = PeerCommand::AddConsumer { transport, id, producer, paused };
         if let Err(failure) = self.change(session, add).await {
-            let _ = self.worker.call(move |sfu, now| sfu.close_consumer(now, id)).await;
+            let _ = self.workers.home(id.0).call(move |sfu, now| sfu.close_consumer(now, id)).await;
             return Err(failure);
         }
         let (peer_id, app_data) = match self.rooms.producer_owner(producer) {
@@ -230,16 +232,23 @@ impl Stage {
                 return Err(Failure::new(Code::InvalidRequest, text));
             }
         }
-        let report = self.worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)?;
-        Ok(PeerReply::Stats(Box::new(report)))
+        Ok(PeerReply::Stats(Box::new(self.read_stats(wanted).await?)))
     }
 
-    /// Asks the forwarding plane for something it may refuse.
+    /// Of one peer: everything of a peer is in one room, and so on one worker.
+    pub(super) async fn read_stats(&self, wanted: Wanted) -> Result<StatsReport, Failure> {
+        let Some(transport) = wanted.quality_of.first() else { return Ok(StatsReport::default()) };
+        let worker = self.workers.home(transport.0);
+        worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)
+    }
+
+    /// Asks the forwarding plane for something it may refuse; `about` is the id of what it is asked about.
     pub(super) async fn try_sfu<R: Send + 'static>(
         &self,
+        about: Uuid,
         job: impl FnOnce(&mut sfu::Worker, Instant) -> Result<R, sfu::Error> + Send + 'static,
     ) -> Result<R, Failure> {
-        self.worker.call(job).await.map_err(worker_failure)?.map_err(sfu_failure)
+        self.workers.home(about).call(job).await.map_err(worker_failure)?.map_err(sfu_failure)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the dashboard and REST are shown, whole, a few times a second at most; and each peer's quality, once a second.
 
+use super::Stage;
 use super::peers::Wanted;
-use super::{Stage, worker_failure};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -97,22 +97,11 @@ impl Stage {
     /// Measures every peer's connection and tells them; forgets those who left.
     pub(super) async fn on_second(&mut self) {
         self.forget_viewers();
-        let peers: Vec<(PeerId, Vec<TransportId>)> = self
-            .rooms
-            .peer_ids()
-            .map(|peer| (peer, self.rooms.transports_of(peer)))
-            .filter(|(_, t)| !t.is_empty())
-            .collect();
-        if peers.is_empty() && self.quality.is_empty() {
+        self.placement.sample(&self.workers);
+        let measured = self.measure().await;
+        if measured.is_empty() && self.quality.is_empty() {
             return;
         }
-        let measured = self.worker.call(move |sfu, now| {
-            peers
-                .into_iter()
-                .map(|(peer, transports)| (peer, sfu.quality(now, &transports)))
-                .collect::<HashMap<_, Quality>>()
-        });
-        let Ok(measured) = measured.await else { return };
         for (peer, quality) in &measured {
             self.rooms.notify(*peer, Notice::Quality(quality.clone()));
         }
@@ -123,6 +112,29 @@ impl Stage {
         let _ = self.settle().await;
     }
 
+    /// Each peer's connection, asked of each worker at once.
+    async fn measure(&self) -> HashMap<PeerId, Quality> {
+        let mut by_worker: BTreeMap<usize, Vec<(PeerId, Vec<TransportId>)>> = BTreeMap::new();
+        for peer in self.rooms.peer_ids() {
+            let transports = self.rooms.transports_of(peer);
+            if let Some(first) = transports.first() {
+                let worker = self.workers.home_index(first.0);
+                by_worker.entry(worker).or_default().push((peer, transports));
+            }
+        }
+        let mut measured = HashMap::new();
+        for (worker, peers) in by_worker {
+            let qualities = self.workers.at(worker).call(move |sfu, now| {
+                let quality =
+                    |(peer, transports): (PeerId, Vec<TransportId>)| (peer, sfu.quality(now, &transports));
+                peers.into_iter().map(quality).collect::<Vec<_>>()
+            });
+            // One that fails just now is measured the next time.
+            measured.extend(qualities.await.unwrap_or_default());
+        }
+        measured
+    }
+
     pub(super) async fn room_details(&mut self, room: &RoomId) -> Result<RoomDetails, Failure> {
         let mut details = self.rooms.room_details(room)?;
         for peer in &mut details.peers {
@@ -131,22 +143,17 @@ impl Stage {
                 consumers: self.rooms.consumers_of(peer.peer_id),
                 ..Wanted::default()
             };
-            let report =
-                self.worker.call(move |sfu, now| wanted.read(sfu, now)).await.map_err(worker_failure)?;
+            let report = self.read_stats(wanted).await?;
             (peer.quality, peer.consumers) = (report.quality, report.consumers);
         }
         Ok(details)
     }
 
-    /// The forwarding thread holds the other end of its events as long as it lives.
-    fn is_worker_stopped(&self) -> bool {
-        self.sfu_events.is_closed()
-    }
-
     pub(super) fn health(&self) -> Health {
         let mut reasons = Vec::new();
-        if self.is_worker_stopped() {
-            reasons.push("The media engine has stopped: restart Greenroom.".to_owned());
+        let workers = self.workers.iter().filter(|worker| !worker.counters().has_ended()).count();
+        if workers < self.workers.iter().len() {
+            reasons.push("A part of the media engine has stopped: restart Greenroom.".to_owned());
         }
         reasons.extend(self.store_problem.clone());
         if let OutputStatus::Failed { reason } = &*self.media_status.borrow() {
@@ -155,7 +162,7 @@ impl Stage {
         let (rooms, peers) = self.rooms.counts();
         Health {
             status: if reasons.is_empty() { "ok" } else { "unhealthy" }.to_owned(),
-            workers: usize::from(!self.is_worker_stopped()),
+            workers,
             reasons,
             version: VERSION.to_owned(),
             uptime_secs: self.clock.uptime().as_secs(),

@@ -17,12 +17,13 @@ use uuid::Uuid;
 use wire::ortc::{Direction, TransportOptions};
 use wire::rest::*;
 use wire::sfu::*;
-use wire::{ProducerId, SlotId, TransportId};
+use wire::{ProducerId, RoomId, SlotId, TransportId};
 
 /// An engine without HTTP, and the folder it keeps things in.
 struct Engine {
     handle: StudioHandle,
     stage: JoinHandle<()>,
+    workers: WorkerPool,
     folder: PathBuf,
     owner: OwnerToken,
 }
@@ -51,7 +52,7 @@ impl Engine {
         };
         let announced = vec![IpAddr::from([127, 0, 0, 1])];
         let config = WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 4_000_000 };
-        let (worker, sfu_events) = WorkerHandle::start(config).unwrap();
+        let (workers, worker_events) = WorkerPool::start(&config, 2).unwrap();
         // No media worker: the stage must not care.
         let (program, socket_path) = (folder.join("no-such-program"), folder.join("obs.sock"));
         let media = ::outputs::obs::Config { program, socket_path, slot_count: 2 };
@@ -65,8 +66,8 @@ impl Engine {
             rooms,
             clock,
             store,
-            worker,
-            sfu_events,
+            workers: workers.clone(),
+            worker_events,
             media,
             media_events,
             addresses,
@@ -74,7 +75,7 @@ impl Engine {
             ice_servers,
         };
         let (stage, handle) = Stage::new(parts, owner.clone(), Outside { doors, obs }).await.unwrap();
-        Self { handle, stage: tokio::spawn(stage.run()), folder: folder.into(), owner }
+        Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner }
     }
 
     /// Nothing is said to anybody, nothing is finished.
@@ -101,12 +102,22 @@ impl Engine {
         token: Option<&str>,
         resume: Option<&str>,
     ) -> Result<Client, Failure> {
+        self.enter(&room(), name, token, resume).await
+    }
+
+    async fn enter(
+        &self,
+        room: &RoomId,
+        name: &str,
+        token: Option<&str>,
+        resume: Option<&str>,
+    ) -> Result<Client, Failure> {
         let session = SessionId(Uuid::new_v4());
         let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
         // The token comes with the handshake, as it does from the guest page.
         let caller = Caller { session, address: [127, 0, 0, 1].into(), token: token.map(str::to_owned) };
         let request = serde_json::from_value(json!({
-            "roomId": "show", "displayName": name, "resumeToken": resume,
+            "roomId": room, "displayName": name, "resumeToken": resume,
         }));
         let joined = self.handle.join(caller, request.unwrap(), outbox).await?;
         Ok(Client { handle: self.handle.clone(), session, joined, notices })
@@ -354,6 +365,55 @@ async fn a_closing_engine_says_so_and_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_worker_that_panics_takes_only_its_rooms_and_they_come_back() {
+    let engine = Engine::new("panic").await;
+    let other = RoomId::parse("other").unwrap();
+    let create = CreateRoom { room_id: other.clone(), title: None, is_private: None };
+    engine.handle.owner(OwnerRequest::CreateRoom(create)).await.unwrap();
+
+    let mut host = engine.join("Mira", engine.owner.reveal()).await;
+    let mut ada = engine.join("Ada", &engine.invite().await.token).await;
+    engine.admit(&ada).await;
+    assert_eq!((ada.hears().await, host.hears().await), ("admitted".into(), "peer-joined".into()));
+    let sending = ada.transport(Direction::Send).await;
+    let producer = ada.produce(sending.id, camera()).await.unwrap();
+    assert_eq!(host.hears().await, "new-producer");
+    host.transport(Direction::Recv).await;
+    host.consume(producer).await.unwrap();
+    let bystander = engine.enter(&other, "Mira", Some(engine.owner.reveal()), None).await.unwrap();
+    let elsewhere = bystander.transport(Direction::Send).await;
+    let own = bystander.produce(elsewhere.id, camera()).await.unwrap();
+    let home = |id: TransportId| engine.workers.home_index(id.0);
+    assert_ne!(home(sending.id), home(elsewhere.id), "rooms are spread");
+
+    let port = engine.workers.home(sending.id.0).media_address().port();
+    let failed = engine.workers.home(sending.id.0).call(|_, _| panic!("a fault of this test's")).await;
+    assert_eq!(failed, Err::<(), _>(WorkerGone::Failed));
+    assert_eq!(
+        (host.hears().await, host.hears().await),
+        ("transport-closed".into(), "producer-closed".into())
+    );
+    assert_eq!(ada.hears().await, "transport-closed");
+
+    // Nobody lost their place, and everything can be made again, on the same port.
+    engine.sees("Ada", |ada| ada.connected && ada.slot.is_some()).await;
+    let again = ada.transport(Direction::Send).await;
+    assert_eq!(engine.workers.home(again.id.0).media_address().port(), port);
+    assert_ne!(again.dtls_parameters.fingerprints, sending.dtls_parameters.fingerprints);
+    let producer = ada.produce(again.id, camera()).await.unwrap();
+    assert_eq!(host.hears().await, "new-producer");
+    host.transport(Direction::Recv).await;
+    host.consume(producer).await.unwrap();
+    let health = engine.handle.health().await;
+    assert_eq!(health.workers, 2);
+
+    // The other room's never stopped.
+    let stats = GetStats { producer_id: Some(own), ..GetStats::default() };
+    bystander.ask(PeerRequest::GetStats(stats)).await.unwrap();
+    bystander.ask(PeerRequest::RestartIce(TransportRef { transport_id: elsewhere.id })).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_media_worker_that_cannot_start_is_the_streamers_news_and_no_guests() {
     let engine = Engine::new("no-media").await;
     let mut feed = engine.handle.dashboard().await.unwrap();
@@ -362,6 +422,6 @@ async fn a_media_worker_that_cannot_start_is_the_streamers_news_and_no_guests() 
     tokio::time::timeout(PATIENCE, failed).await.expect("in time").unwrap();
     let health = engine.handle.health().await;
     assert_eq!(health.status, "unhealthy");
-    assert_eq!(health.workers, 1);
+    assert_eq!(health.workers, 2);
     engine.join("Mira", engine.owner.reveal()).await;
 }

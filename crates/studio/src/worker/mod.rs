@@ -4,8 +4,13 @@
 //! and media records go through bounded queues that refuse, wait inside the state machine, or drop.
 
 mod addresses;
+mod balance;
 mod media_pipe;
+mod pool;
+mod restart;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use media_pipe::MediaPipe;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -13,7 +18,7 @@ use socket::MediaSocket;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +26,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 pub use addresses::{candidates, lan_addresses};
+pub use balance::{Gauge, Load, least_loaded};
+pub use pool::{MAX_WORKERS, WorkerPool};
 pub use socket::BindError;
 
 /// What the forwarding thread needs to start.
@@ -34,11 +41,23 @@ pub struct WorkerConfig {
     pub max_incoming_bitrate: u64,
 }
 
-/// The thread ended: by [`WorkerHandle::stop`], or by a bug. The engine reports itself unhealthy.
+/// What a worker tells those who own its transports.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    Sfu(sfu::Event),
+    /// It failed and goes on without anything it held. The index is that of [`WorkerPool::at`].
+    Restarted(usize),
+}
+
+/// Why a worker did not do what it was asked.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum WorkerGone {
+    /// The thread ended: by [`WorkerHandle::stop`], or because it could not go on. The engine reports itself unhealthy.
     #[error("the forwarding worker has stopped")]
     Stopped,
+    /// It failed over this very request, or stopped before it came to it.
+    #[error("the forwarding worker failed")]
+    Failed,
     /// Its command queue is full.
     #[error("the forwarding worker is busy")]
     Busy,
@@ -62,6 +81,22 @@ pub struct WorkerCounters {
     pub send_dropped: AtomicU64,
     /// Media records the media worker's pipe would not take.
     pub records_dropped: AtomicU64,
+    /// How often it failed and began anew.
+    pub restarts: AtomicU64,
+    /// The thread is no more.
+    ended: AtomicBool,
+    /// Processor time used, nanoseconds; up to [`CPU_SAMPLE`] behind.
+    cpu_ns: AtomicU64,
+}
+
+impl WorkerCounters {
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
+    }
 }
 
 /// A cloneable way to the thread. Dropping every clone stops it.
@@ -83,36 +118,45 @@ enum Command {
 }
 
 impl WorkerHandle {
-    /// Starts the thread; its events come from the receiver (*request* kind: when it is full they wait inside the
-    /// state machine, which is bounded by what it holds).
-    pub fn start(config: WorkerConfig) -> Result<(Self, mpsc::Receiver<sfu::Event>), StartError> {
+    /// Starts the thread. `index` marks its ids.
+    fn start(config: WorkerConfig, index: u8, events: mpsc::Sender<WorkerEvent>) -> Result<Self, StartError> {
         let mut socket = MediaSocket::bind(&config.ports)?;
         let media_address = socket.local_address();
         let poll = Poll::new()?;
         poll.registry().register(socket.source(), SOCKET, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let sfu = sfu::Worker::new(
-            sfu::Config {
-                announced: candidates(&config.announced, media_address.port()),
+        let announced = candidates(&config.announced, media_address.port());
+        let begin = move || {
+            let config = sfu::Config {
+                announced: announced.clone(),
                 max_incoming_bitrate: config.max_incoming_bitrate,
                 seed: rand::random(),
-            },
-            Instant::now(),
-        )?;
+            };
+            Ok(sfu::Worker::new(config, Instant::now())?.marked(index))
+        };
+        let sfu = begin()?;
         let (commands, inbox) = std_mpsc::sync_channel(COMMAND_CAPACITY);
-        let (events, event_receiver) = mpsc::channel(EVENT_CAPACITY);
         let counters = Arc::new(WorkerCounters::default());
         let driver = Driver {
             poll,
             socket,
             sfu,
             inbox,
+            index: index.into(),
             events,
+            news: false,
             pipe: MediaPipe::new(counters.clone()),
             counters: counters.clone(),
+            cpu_sampled: Instant::now(),
         };
-        thread::Builder::new().name("forwarding".into()).spawn(move || driver.run())?;
-        Ok((Self { commands, waker, media_address, counters }, event_receiver))
+        thread::Builder::new().name(format!("forwarding-{index}")).spawn({
+            let counters = counters.clone();
+            move || {
+                restart::run_through_panics(driver, begin);
+                counters.ended.store(true, Ordering::Relaxed);
+            }
+        })?;
+        Ok(Self { commands, waker, media_address, counters })
     }
 
     /// Runs `job` on the thread between two batches of packets and returns what it answered. Keep jobs short: packets wait.
@@ -125,7 +169,7 @@ impl WorkerHandle {
             // The caller may have gone away; its answer is then nobody's.
             let _ = answer.send(job(sfu, now));
         })))?;
-        answered.await.map_err(|_| WorkerGone::Stopped)
+        answered.await.map_err(|_| WorkerGone::Failed)
     }
 
     /// Where media records go from now on: the write end of the media worker's pipe, already non-blocking.
@@ -162,9 +206,13 @@ struct Driver {
     socket: MediaSocket,
     sfu: sfu::Worker,
     inbox: std_mpsc::Receiver<Command>,
-    events: mpsc::Sender<sfu::Event>,
+    index: usize,
+    events: mpsc::Sender<WorkerEvent>,
+    /// It began anew, and nobody was told yet.
+    news: bool,
     pipe: MediaPipe,
     counters: Arc<WorkerCounters>,
+    cpu_sampled: Instant,
 }
 
 /// Whether the thread goes on.
@@ -174,7 +222,7 @@ enum Next {
 }
 
 impl Driver {
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut ready = Events::with_capacity(8);
         loop {
             if let Err(error) = self.poll.poll(&mut ready, self.patience())
@@ -193,14 +241,26 @@ impl Driver {
             }
             self.transmit(now);
             self.publish_events();
+            self.sample_cpu(now);
         }
+    }
+
+    /// In place of a state machine that failed. Its events were about things that are gone.
+    fn begin_anew(&mut self, sfu: sfu::Worker) {
+        self.sfu = sfu;
+        self.news = true;
     }
 
     /// How long to wait for a packet or a command.
     fn patience(&self) -> Option<Duration> {
         let timeout = self.sfu.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
-        // Datagrams left in the socket by a full batch raise no new edge: look again at once.
-        if self.socket.has_more() { Some(Duration::ZERO) } else { timeout }
+        // Datagrams left in the socket by a full batch raise no new edge: look again at once. After a new beginning
+        // they may be there too.
+        match (self.socket.has_more(), self.news) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(timeout.unwrap_or(NEWS_RETRY).min(NEWS_RETRY)),
+            (false, false) => timeout,
+        }
     }
 
     fn run_commands(&mut self) -> Next {
@@ -232,10 +292,24 @@ impl Driver {
     /// Hands events on while there is room; the rest wait in the state machine.
     fn publish_events(&mut self) {
         while let Ok(place) = self.events.try_reserve() {
+            if std::mem::take(&mut self.news) {
+                place.send(WorkerEvent::Restarted(self.index));
+                continue;
+            }
             match self.sfu.poll_event() {
-                Some(event) => place.send(event),
+                Some(event) => place.send(WorkerEvent::Sfu(event)),
                 None => break,
             }
+        }
+    }
+
+    /// A thread that sleeps long had at most [`CPU_SAMPLE`] of work that nobody saw.
+    fn sample_cpu(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.cpu_sampled) >= CPU_SAMPLE {
+            self.cpu_sampled = now;
+            let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            let ns = used.tv_sec as u64 * 1_000_000_000 + used.tv_nsec as u64;
+            self.counters.cpu_ns.store(ns, Ordering::Relaxed);
         }
     }
 }
@@ -245,5 +319,7 @@ const WAKE: Token = Token(1);
 
 /// Room for a burst of joins (a peer's start is about ten commands).
 const COMMAND_CAPACITY: usize = 1024;
-/// Room for every peer of a few rooms changing state at once.
-const EVENT_CAPACITY: usize = 1024;
+/// While there is no room for the news of a new beginning.
+const NEWS_RETRY: Duration = Duration::from_millis(10);
+/// Often enough for a load that is read once a second.
+const CPU_SAMPLE: Duration = Duration::from_millis(250);
