@@ -190,7 +190,7 @@ impl Control {
     fn add_feed(&mut self, feed: Feed) {
         let fits = match feed.codec {
             Codec::Opus => feed.kind == MediaKind::Audio,
-            Codec::Vp8 | Codec::Vp9 | Codec::H264 => feed.kind == MediaKind::Video,
+            Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::Av1 => feed.kind == MediaKind::Video,
         };
         if !fits {
             let reason = "this kind of track is not supported".into();

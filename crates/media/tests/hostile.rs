@@ -36,6 +36,7 @@ fn garbage_in_every_codec_hurts_nobody() {
         (1, Codec::Vp8, VideoCodec::Vp8),
         (3, Codec::Vp9, VideoCodec::Vp9),
         (4, Codec::H264, VideoCodec::H264),
+        (5, Codec::Av1, VideoCodec::Av1),
     ] {
         // A peer has one picture at a time: the next feed replaces the one before.
         engine.add_video(feed, codec);

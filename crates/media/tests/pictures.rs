@@ -9,8 +9,12 @@ use rtp::codec::VideoCodec;
 use std::time::Duration;
 use wire::link::{Codec, FromWorker, ToWorker};
 
-const CODECS: [(VideoCodec, Codec); 3] =
-    [(VideoCodec::Vp8, Codec::Vp8), (VideoCodec::Vp9, Codec::Vp9), (VideoCodec::H264, Codec::H264)];
+const CODECS: [(VideoCodec, Codec); 4] = [
+    (VideoCodec::Vp8, Codec::Vp8),
+    (VideoCodec::Vp9, Codec::Vp9),
+    (VideoCodec::H264, Codec::H264),
+    (VideoCodec::Av1, Codec::Av1),
+];
 
 /// A stage with one guest in slot 1, and the camera rolling.
 fn stage(codec: (VideoCodec, Codec), width: u32, height: u32) -> (Engine, Viewer, Camera) {

@@ -38,6 +38,22 @@ impl<'a> BitReader<'a> {
         Some(set)
     }
 
+    /// How many bits were read.
+    pub fn position(&self) -> usize {
+        self.bit
+    }
+
+    /// A value below `count` in as few bits as that takes: `ns(n)` of the AV1 bitstream specification §4.10.7.
+    pub fn below(&mut self, count: u32) -> Option<u32> {
+        let width = u32::BITS - count.leading_zeros();
+        let short = (1u64 << width) - u64::from(count);
+        let value = u64::from(self.bits(width.checked_sub(1)?)?);
+        if value < short {
+            return u32::try_from(value).ok();
+        }
+        u32::try_from((value << 1 | u64::from(self.bit()?)) - short).ok()
+    }
+
     /// At most 32 bits.
     pub fn bits(&mut self, len: u32) -> Option<u32> {
         let mut value = 0;

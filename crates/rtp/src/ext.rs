@@ -160,27 +160,6 @@ impl AbsCaptureTime {
     }
 }
 
-/// The first octets of a dependency descriptor that every packet carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DependencyDescriptorStart {
-    pub first_packet_in_frame: bool,
-    pub last_packet_in_frame: bool,
-    pub template_id: u8,
-    pub frame_number: u16,
-}
-
-impl DependencyDescriptorStart {
-    pub fn parse(data: &[u8]) -> Option<Self> {
-        let value = be_u24(data, 0)?;
-        Some(Self {
-            first_packet_in_frame: value >> 23 & 1 == 1,
-            last_packet_in_frame: value >> 22 & 1 == 1,
-            template_id: (value >> 16 & 0x3f) as u8,
-            frame_number: value as u16,
-        })
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ExtensionError {
     #[error("the extension block does not fit its buffer")]
@@ -335,9 +314,6 @@ mod tests {
             AbsCaptureTime::parse(&[0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(capture, Some(AbsCaptureTime { ntp: 1 << 32 | 2, offset: Some(-1) }));
         assert_eq!(AbsCaptureTime::parse(&[0; 8]), Some(AbsCaptureTime { ntp: 0, offset: None }));
-        let start = DependencyDescriptorStart::parse(&[0xc5, 0x01, 0x02]).unwrap();
-        assert_eq!((start.template_id, start.frame_number), (5, 0x0102));
-        assert!(start.first_packet_in_frame && start.last_packet_in_frame);
     }
 
     #[test]

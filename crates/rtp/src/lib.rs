@@ -4,7 +4,8 @@
 //! Every parser takes hostile bytes: it answers with a small error or stops early, and never panics.
 //!
 //! * [`packet`], [`ext`], [`rtcp`], [`sequence`]: bytes on the wire; allocation-free to read.
-//! * [`codec`]: what a forwarder and a depacketiser need to know of VP8, VP9, H.264 and Opus payloads.
+//! * [`codec`]: what a forwarder and a depacketiser need to know of VP8, VP9, H.264, AV1 and Opus payloads.
+//! * [`dependency`]: which frames a receiver of some layers needs, as AV1's header extension tells it.
 //! * [`jitter`]: order out of the network's disorder, for pictures and for sound.
 //! * [`frame`]: whole pictures, each marked with whether everything it refers to was delivered.
 //! * [`clock`]: one timeline for all the streams of one guest.
@@ -16,6 +17,7 @@
 mod bytes;
 pub mod clock;
 pub mod codec;
+pub mod dependency;
 pub mod ext;
 pub mod frame;
 pub mod jitter;

@@ -50,6 +50,7 @@ pub enum Codec {
     Vp8,
     Vp9,
     H264,
+    Av1,
 }
 
 /// What the engine asks of the worker.

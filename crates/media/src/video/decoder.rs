@@ -40,12 +40,14 @@ pub struct Picture {
 impl Decoder {
     /// One thread: FFmpeg's frame threads cost a frame of delay each, and guests run in parallel anyway.
     pub fn new(codec: VideoCodec) -> Result<Self, DecodeError> {
-        let id = match codec {
-            VideoCodec::Vp8 => codec::Id::VP8,
-            VideoCodec::Vp9 => codec::Id::VP9,
-            VideoCodec::H264 => codec::Id::H264,
+        let found = match codec {
+            VideoCodec::Vp8 => decoder::find(codec::Id::VP8),
+            VideoCodec::Vp9 => decoder::find(codec::Id::VP9),
+            VideoCodec::H264 => decoder::find(codec::Id::H264),
+            // By name: FFmpeg's own, which is found first in some builds, needs a graphics card.
+            VideoCodec::Av1 => AV1_DECODERS.iter().find_map(|name| decoder::find_by_name(name)),
         };
-        let found = decoder::find(id).ok_or(DecodeError::Missing(codec))?;
+        let found = found.ok_or(DecodeError::Missing(codec))?;
         let mut context = codec::Context::new_with_codec(found);
         context.set_flags(codec::Flags::LOW_DELAY);
         context.set_threading(threading::Config::count(1));
@@ -157,6 +159,9 @@ impl Picture {
         }))
     }
 }
+
+/// Best first.
+const AV1_DECODERS: [&str; 2] = ["libdav1d", "libaom-av1"];
 
 /// When and how a picture is to be seen.
 #[derive(Clone, Copy, Debug)]

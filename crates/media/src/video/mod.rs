@@ -83,6 +83,7 @@ impl Track {
         let codec = match feed.codec {
             Codec::Vp9 => VideoCodec::Vp9,
             Codec::H264 => VideoCodec::H264,
+            Codec::Av1 => VideoCodec::Av1,
             // No feed of sound gets here.
             Codec::Vp8 | Codec::Opus => VideoCodec::Vp8,
         };

@@ -88,6 +88,7 @@ impl Camera {
                 })
                 .collect(),
             VideoCodec::H264 => nal_units(data).into_iter().flat_map(packetise_nal).collect(),
+            VideoCodec::Av1 => packetise_obus(data, keyframe),
         };
         let count = payloads.len();
         payloads.iter().enumerate().map(|(i, payload)| self.packet(i + 1 == count, payload)).collect()
@@ -155,6 +156,10 @@ fn open(codec: VideoCodec, format: Pixel, width: u32, height: u32) -> codec::enc
             "libx264",
             &[("preset", "ultrafast"), ("tune", "zerolatency"), ("profile", "baseline"), ("forced-idr", "1")],
         ),
+        VideoCodec::Av1 => (
+            "libaom-av1",
+            &[("usage", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0"), ("threads", "1")],
+        ),
     };
     let found = codec::encoder::find_by_name(name).expect("an encoder for tests");
     let mut video = codec::Context::new_with_codec(found).encoder().video().unwrap();
@@ -198,6 +203,38 @@ fn packetise_nal(nal: &[u8]) -> Vec<Vec<u8>> {
         [&[nal[0] & 0xe0 | 28, header], *piece].concat()
     };
     pieces.iter().enumerate().map(fragment).collect()
+}
+
+/// RTP Payload Format for AV1 §4.4: each OBU in packets of its own, without its size.
+fn packetise_obus(mut unit: &[u8], keyframe: bool) -> Vec<Vec<u8>> {
+    let mut payloads: Vec<Vec<u8>> = Vec::new();
+    while !unit.is_empty() {
+        let header = unit[0];
+        assert_eq!(header & 0x06, 0x02, "no layers, with a size");
+        let (mut len, mut at) = (0, 1);
+        loop {
+            len |= usize::from(unit[at] & 0x7f) << (7 * (at - 1));
+            at += 1;
+            if unit[at - 1] & 0x80 == 0 {
+                break;
+            }
+        }
+        let (data, rest) = unit[at..].split_at(len);
+        unit = rest;
+        if header >> 3 & 0x0f == rtp::codec::av1::TEMPORAL_DELIMITER {
+            continue;
+        }
+        let obu = [&[header & !0x02], data].concat();
+        let pieces: Vec<_> = obu.chunks(MTU).collect();
+        for (i, piece) in pieces.iter().enumerate() {
+            let (continues, is_continued) = (i > 0, i + 1 < pieces.len());
+            let new_sequence = keyframe && payloads.is_empty();
+            let aggregation =
+                u8::from(continues) << 7 | u8::from(is_continued) << 6 | 0x10 | u8::from(new_sequence) << 3;
+            payloads.push([&[aggregation], *piece].concat());
+        }
+    }
+    payloads
 }
 
 const MTU: usize = 1_000;

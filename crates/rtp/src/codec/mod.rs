@@ -1,5 +1,6 @@
 //! What a forwarder and a depacketiser need to know of payloads, codec by codec.
 
+pub mod av1;
 pub mod h264;
 pub mod opus;
 pub mod vp8;
@@ -11,6 +12,7 @@ pub enum VideoCodec {
     Vp8,
     Vp9,
     H264,
+    Av1,
 }
 
 impl VideoCodec {
@@ -21,6 +23,7 @@ impl VideoCodec {
             Self::Vp8 => vp8::Descriptor::parse(payload).is_some_and(|d| d.is_keyframe_start(payload)),
             Self::Vp9 => vp9::Descriptor::parse(payload).is_some_and(|d| d.is_keyframe_start()),
             Self::H264 => h264::Payload::parse(payload).is_some_and(|p| p.is_keyframe_start()),
+            Self::Av1 => av1::Payload::parse(payload).is_some_and(|p| p.is_keyframe_start()),
         }
     }
 }
@@ -35,7 +38,7 @@ mod tests {
         let mut random = Prng(6);
         for _ in 0..300_000 {
             let mut bytes = random.bytes(48);
-            for codec in [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264] {
+            for codec in [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264, VideoCodec::Av1] {
                 let _ = codec.is_keyframe_start(&bytes);
             }
             if let Some(descriptor) = vp8::Descriptor::parse(&bytes) {
@@ -53,6 +56,10 @@ mod tests {
                 }
             }
             let _ = h264::Sps::parse(&bytes);
+            if let Some(payload) = av1::Payload::parse(&bytes) {
+                assert!(payload.elements().filter_map(av1::Obu::parse).all(|obu| obu.data.len() <= 48));
+            }
+            let _ = av1::SequenceHeader::parse(&bytes);
             let _ = opus::Packet::parse(&bytes);
         }
     }

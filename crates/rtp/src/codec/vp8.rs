@@ -58,6 +58,18 @@ impl PictureId {
         let second = *bytes.get(1)?;
         Some((Self::Bits15(u16::from(first & 0x7f) << 8 | u16::from(second)), 2))
     }
+
+    /// Puts `id` where an id of this width was read.
+    pub(super) fn write(self, bytes: &mut [u8], id: u16) {
+        match (self, bytes) {
+            (Self::Bits7(_), [octet, ..]) => *octet = id as u8 & 0x7f,
+            (Self::Bits15(_), [high, low, ..]) => {
+                *high = 0x80 | (id >> 8) as u8;
+                *low = id as u8;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where the picture id is, when there is one: behind the first octet and the X octet.
@@ -120,13 +132,8 @@ impl Descriptor {
 
     /// Rewrites the picture id of the payload this was parsed from, in the width it has. Without one, does nothing.
     pub fn set_picture_id(&self, payload: &mut [u8], id: u16) {
-        match (self.picture_id, payload.get_mut(PICTURE_ID_AT..)) {
-            (Some(PictureId::Bits7(_)), Some([octet, ..])) => *octet = id as u8 & 0x7f,
-            (Some(PictureId::Bits15(_)), Some([high, low, ..])) => {
-                *high = 0x80 | (id >> 8) as u8;
-                *low = id as u8;
-            }
-            _ => {}
+        if let (Some(width), Some(at)) = (self.picture_id, payload.get_mut(PICTURE_ID_AT..)) {
+            width.write(at, id);
         }
     }
 

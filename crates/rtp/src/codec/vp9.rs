@@ -25,7 +25,11 @@ pub struct Descriptor {
     pub structure_size: Option<(u16, u16)>,
     /// Octets before the VP9 data.
     pub len: usize,
+    tl0_at: usize,
 }
+
+/// Where the picture id is, when there is one.
+const PICTURE_ID_AT: usize = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layers {
@@ -56,6 +60,7 @@ impl Descriptor {
             references: [0; 3],
             structure_size: None,
             len: 1,
+            tl0_at: 0,
         };
         if set(0x80) {
             let (id, len) = PictureId::read(payload.get(descriptor.len..)?)?;
@@ -82,6 +87,7 @@ impl Descriptor {
 
     fn read_layers(&mut self, payload: &[u8]) -> Option<()> {
         let octet = self.take(payload)?;
+        self.tl0_at = self.len;
         let tl0_pic_idx = if self.flexible { None } else { Some(self.take(payload)?) };
         self.layers = Some(Layers {
             tid: octet >> 5,
@@ -123,6 +129,21 @@ impl Descriptor {
             }
         }
         Some(())
+    }
+
+    /// Rewrites the picture id of the payload this was parsed from, in the width it has. Without one, does nothing.
+    pub fn set_picture_id(&self, payload: &mut [u8], id: u16) {
+        if let (Some(width), Some(at)) = (self.picture_id, payload.get_mut(PICTURE_ID_AT..)) {
+            width.write(at, id);
+        }
+    }
+
+    /// Rewrites TL0PICIDX of the payload this was parsed from. Without one, does nothing.
+    pub fn set_tl0_pic_idx(&self, payload: &mut [u8], index: u8) {
+        let has_index = self.layers.is_some_and(|layers| layers.tl0_pic_idx.is_some());
+        if let (true, Some(octet)) = (has_index, payload.get_mut(self.tl0_at)) {
+            *octet = index;
+        }
     }
 
     pub fn tid(&self) -> u8 {
@@ -230,6 +251,20 @@ mod tests {
         for len in 0..bytes.len() - 1 {
             assert_eq!(Descriptor::parse(&bytes[..len]), None);
         }
+    }
+
+    #[test]
+    fn rewriting_keeps_the_width() {
+        let mut layered = [I | L | B, 0x81, 0x05, 0b0101_0111, 200, 7];
+        let descriptor = Descriptor::parse(&layered).unwrap();
+        descriptor.set_picture_id(&mut layered, 0x7ffe);
+        descriptor.set_tl0_pic_idx(&mut layered, 9);
+        assert_eq!(layered, [I | L | B, 0xff, 0xfe, 0b0101_0111, 9, 7]);
+        let mut narrow = [I | L | F | B, 5, 0b0101_0111, 7];
+        let descriptor = Descriptor::parse(&narrow).unwrap();
+        descriptor.set_picture_id(&mut narrow, 0x1234);
+        descriptor.set_tl0_pic_idx(&mut narrow, 9);
+        assert_eq!(narrow, [I | L | F | B, 0x34, 0b0101_0111, 7]);
     }
 
     #[test]

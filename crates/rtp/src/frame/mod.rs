@@ -1,8 +1,10 @@
 //! Whole pictures out of ordered packets, each marked with whether all it refers to was delivered.
 //!
 //! Decoders show pictures built on missing references without a word, so [`Frame::continuous`] is the only gate there
-//! is: a picture for which it is false must not reach a decoder. Depacketising: RFC 7741, RFC 9628, RFC 6184.
+//! is: a picture for which it is false must not reach a decoder. Depacketising: RFC 7741, RFC 9628,
+//! RFC 6184, RTP Payload Format for AV1.
 
+mod av1;
 mod continuity;
 mod h264;
 mod vp8;
@@ -22,6 +24,7 @@ pub const MAX_FRAME_PACKETS: u32 = 4_096;
 pub struct Frame {
     /// VP8 and VP9: the frame as the encoder made it (several spatial layers of VP9 as one superframe; a decoder that
     /// gives several pictures for it means the last). H.264: Annex B, with parameter sets in front of key pictures.
+    /// AV1: a temporal unit of OBUs with sizes.
     pub data: Vec<u8>,
     /// RTP timestamp, extended.
     pub timestamp: u64,
@@ -100,6 +103,7 @@ enum Picture {
     Vp8(vp8::Picture),
     Vp9(vp9::Picture),
     H264(h264::Picture),
+    Av1(av1::Picture),
 }
 
 /// The picture cannot be completed.
@@ -298,6 +302,7 @@ impl Picture {
             VideoCodec::Vp8 => Self::Vp8(vp8::Picture::default()),
             VideoCodec::Vp9 => Self::Vp9(vp9::Picture::default()),
             VideoCodec::H264 => Self::H264(h264::Picture::default()),
+            VideoCodec::Av1 => Self::Av1(av1::Picture::default()),
         }
     }
 
@@ -312,6 +317,7 @@ impl Picture {
             Self::Vp8(picture) => picture.append(payload, first, data),
             Self::Vp9(picture) => picture.append(payload, first, data),
             Self::H264(picture) => picture.append(payload, data, sets),
+            Self::Av1(picture) => picture.append(payload, first, data),
         }
     }
 
@@ -330,6 +336,7 @@ impl Picture {
             Self::Vp8(picture) => picture.finish(data),
             Self::Vp9(picture) => picture.finish(data),
             Self::H264(picture) => picture.finish(data, after_gap, sets),
+            Self::Av1(picture) => picture.finish(data),
         }
     }
 }

@@ -581,3 +581,57 @@ fn noise_never_panics() {
         }
     }
 }
+
+/// A sequence header of 1280×720 (reduced form) as an OBU, then a key frame's first octets.
+const AV1_SEQUENCE: [u8; 6] = [0x08, 0x19, 0x6a, 0x67, 0xfd, 0x9e];
+
+#[test]
+fn av1_units_come_out_whole_with_their_sizes() {
+    let mut sender = Sender::new();
+    let mut assembler = FrameAssembler::new(VideoCodec::Av1, None);
+    // Delimiter, sequence header, and a frame in three pieces, the last of them beside a tile group.
+    let head =
+        [&[0x30 | 0x08, 1, 0x10, AV1_SEQUENCE.len() as u8][..], &AV1_SEQUENCE, &[0x30, 0x10, 1]].concat();
+    let payloads =
+        [[&[head[0] | 0x40][..], &head[1..]].concat(), vec![0xd0, 2, 3], vec![0xa0, 1, 4, 0x20, 9]];
+    let frames = feed(&mut assembler, &sender.frame(&payloads));
+    let [frame] = &frames[..] else { panic!("{frames:?}") };
+    assert!(frame.keyframe && frame.continuous);
+    assert_eq!(frame.size, Some((1280, 720)));
+    let expected =
+        [&[0x12, 0, 0x0a, 5][..], &AV1_SEQUENCE[1..], &[0x32, 5, 0x10, 1, 2, 3, 4, 0x22, 1, 9]].concat();
+    assert_eq!(frame.data, expected);
+    let next = feed(&mut assembler, &sender.frame(&[vec![0x10, 0x30, 0x30, 1]]));
+    assert!(next[0].continuous && !next[0].keyframe);
+
+    // A piece is lost: nothing more until a key frame.
+    let mut cut = sender.frame(&[vec![0x50, 0x30, 0x30], vec![0xd0, 1], vec![0x90, 2]]);
+    cut.remove(1);
+    assert!(feed(&mut assembler, &cut).is_empty());
+    let next = feed(&mut assembler, &sender.frame(&[vec![0x10, 0x30, 0x30, 1]]));
+    assert!(!next[0].continuous && assembler.needs_keyframe());
+    let again = feed(&mut assembler, &sender.frame(&payloads));
+    assert!(again[0].continuous && again[0].keyframe);
+
+    // An OBU that is continued though nothing was open, one that never ends, and nothing but a delimiter.
+    for bad in [vec![0x90, 1], vec![0x50, 0x30], vec![0x10, 0x10]] {
+        assert!(feed(&mut assembler, &sender.frame(&[bad])).is_empty());
+    }
+}
+
+#[test]
+fn vp9_pictures_may_lack_lower_layers_that_nothing_needs() {
+    let mut sender = Sender::new();
+    let mut assembler = FrameAssembler::new(VideoCodec::Vp9, None);
+    let layer = |inter_picture: bool, sid: u8, inter_layer: bool, picture: u8| {
+        let first = 0x80 | u8::from(inter_picture) << 6 | 0x20 | 0x08 | 0x04;
+        let frame = if inter_picture { 0x84 } else { 0x82 };
+        let layers = sid << 1 | u8::from(inter_layer);
+        vec![first, picture, layers, picture, frame, 0x49, 0x83, 0x42, 0x00, 0x4f, 0xf0, 0x2c, 0xf0]
+    };
+    let key = feed(&mut assembler, &sender.frame(&[layer(false, 0, false, 1), layer(false, 1, true, 1)]));
+    assert!(key[0].keyframe);
+    let upper = feed(&mut assembler, &sender.frame(&[layer(true, 1, false, 2)]));
+    assert!(upper[0].continuous, "between key pictures the lower layer was left out on purpose");
+    assert!(feed(&mut assembler, &sender.frame(&[layer(true, 1, true, 3)])).is_empty(), "here it was lost");
+}

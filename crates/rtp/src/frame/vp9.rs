@@ -21,7 +21,7 @@ pub(super) struct Picture {
 impl Picture {
     pub fn append(&mut self, payload: &[u8], first: bool, data: &mut Vec<u8>) -> Result<(), Broken> {
         let descriptor = Descriptor::parse(payload).ok_or(Broken)?;
-        if first && !descriptor.is_start_of_picture() {
+        if first && !descriptor.start_of_layer_frame {
             return Err(Broken);
         }
         if first {
@@ -41,6 +41,11 @@ impl Picture {
 
     pub fn finish(&self, data: &mut Vec<u8>) -> Result<Finished, Broken> {
         let descriptor = self.first.ok_or(Broken)?;
+        // A picture may come without its lower spatial layers, where nothing needs them (a forwarder drops those between
+        // key pictures); where the lowest one here builds on one that is not, that one was lost.
+        if descriptor.sid() > 0 && descriptor.layers.is_some_and(|l| l.inter_layer) {
+            return Err(Broken);
+        }
         let header = FrameHeader::parse(data).ok_or(Broken)?;
         let keyframe = header.keyframe && !descriptor.inter_picture;
         let size = match self.largest {

@@ -257,6 +257,7 @@ fn decodable(parameters: &RtpCodecParameters) -> Option<Codec> {
         "video/vp8" => Some(Codec::Vp8),
         "video/vp9" => Some(Codec::Vp9),
         "video/h264" => Some(Codec::H264),
+        "video/av1" => Some(Codec::Av1),
         _ => None,
     }
 }
