@@ -31,7 +31,12 @@ fn main() {
         std::env::args().nth(1).expect("an address to offer").parse().expect("an address");
     let drop_percent: u32 = std::env::args().nth(2).and_then(|p| p.parse().ok()).unwrap_or(0);
     let socket = UdpSocket::bind(("0.0.0.0", announced.port())).expect("the port is free");
-    let config = Config { announced: vec![announced], max_incoming_bitrate: 3_000_000, seed: rand::random() };
+    let config = Config {
+        announced: vec![announced],
+        announced_tcp: Vec::new(),
+        max_incoming_bitrate: 3_000_000,
+        seed: rand::random(),
+    };
     let mut worker = Worker::new(config, Instant::now()).expect("a worker");
     let router = worker.create_router();
     let (lines, inbox) = mpsc::sync_channel::<String>(64);

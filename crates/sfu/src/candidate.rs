@@ -1,19 +1,55 @@
-//! A candidate line as browsers print it (RFC 8839 §5.1), read no further than punching needs.
+//! ICE candidates: ours, as clients are told of them, and theirs, as browsers print them (RFC 8839 §5.1).
 
 use crate::error::Error;
-use std::net::{IpAddr, SocketAddr};
+use crate::path::Protocol;
+use crate::worker::Config;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use wire::ortc::IceCandidate;
 
-/// Where a client says it may be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remote {
-    Udp(SocketAddr),
-    /// A name of multicast DNS, TCP, or something newer: nothing to punch.
-    Other,
+/// Host candidates: UDP, then TCP, each in the order they are announced.
+pub fn offered(config: &Config) -> Vec<IceCandidate> {
+    let each = |protocol: Protocol, announced: &[SocketAddr]| {
+        let describe = move |(index, address): (usize, &SocketAddr)| describe(protocol, index, *address);
+        announced.iter().enumerate().map(describe).collect::<Vec<_>>()
+    };
+    [each(Protocol::Udp, &config.announced), each(Protocol::Tcp, &config.announced_tcp)].concat()
 }
 
-/// `candidate:<foundation> <component> <transport> <priority> <address> <port> typ <type> …`. An empty line is the end of
-/// candidates.
-pub fn parse(line: &str) -> Result<Remote, Error> {
+fn describe(protocol: Protocol, index: usize, address: SocketAddr) -> IceCandidate {
+    IceCandidate {
+        // One for each address and protocol (RFC 8445 §5.1.1.3).
+        foundation: format!("{}{index}", protocol.name()),
+        priority: priority(protocol, index),
+        ip: address.ip().to_string(),
+        address: address.ip().to_string(),
+        protocol: protocol.name().into(),
+        port: address.port(),
+        kind: "host".into(),
+        tcp_type: (protocol == Protocol::Tcp).then(|| "passive".into()),
+    }
+}
+
+/// RFC 8445 §5.1.2.1 for component 1, and RFC 6544 §4.2: a TCP candidate has a lower type preference, and its direction
+/// (4, a passive one) in the upper bits of the local preference.
+fn priority(protocol: Protocol, index: usize) -> u32 {
+    let index = index.min(0x1FFF) as u32;
+    let (type_preference, local_preference) = match protocol {
+        Protocol::Udp => (126, 0xFFFF - index),
+        Protocol::Tcp => (90, 4 << 13 | (0x1FFF - index)),
+    };
+    type_preference << 24 | local_preference << 8 | 255
+}
+
+/// Where a client says it may be reached by UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    pub address: SocketAddr,
+    pub priority: u32,
+}
+
+/// `candidate:<foundation> <component> <transport> <priority> <address> <port> typ <type> …`. `None` is a candidate that
+/// there is nothing to send to: a name of multicast DNS, TCP, an address no guest can have, the end of candidates.
+pub fn parse(line: &str) -> Result<Option<Remote>, Error> {
     let malformed = || Error::invalid("the ICE candidate is not a candidate line");
     if line.len() > MAX_LINE {
         return Err(malformed());
@@ -21,27 +57,50 @@ pub fn parse(line: &str) -> Result<Remote, Error> {
     let line = line.trim();
     let line = line.strip_prefix("a=").unwrap_or(line);
     if line.is_empty() {
-        return Ok(Remote::Other);
+        return Ok(None);
     }
     let mut fields = line.strip_prefix("candidate:").ok_or_else(malformed)?.split_ascii_whitespace();
     let mut next = || fields.next().ok_or_else(malformed);
     let (_foundation, component, transport, priority) = (next()?, next()?, next()?, next()?);
     let (address, port, typ, _kind) = (next()?, next()?, next()?, next()?);
     let component: u16 = component.parse().map_err(|_| malformed())?;
-    let _priority: u32 = priority.parse().map_err(|_| malformed())?;
+    let priority: u32 = priority.parse().map_err(|_| malformed())?;
     let port: u16 = port.parse().map_err(|_| malformed())?;
     if typ != "typ" || !(1..=256).contains(&component) {
         return Err(malformed());
     }
-    match address.parse::<IpAddr>() {
-        Ok(ip) if transport.eq_ignore_ascii_case("udp") && port != 0 => {
-            Ok(Remote::Udp(SocketAddr::new(ip, port)))
-        }
-        _ => Ok(Remote::Other),
+    // RTP and RTCP share component 1.
+    if component != 1 || !transport.eq_ignore_ascii_case("udp") {
+        return Ok(None);
     }
+    let Ok(ip) = address.parse::<IpAddr>() else { return Ok(None) };
+    let address = SocketAddr::new(ip.to_canonical(), port);
+    Ok(may_be_a_guest(address).then_some(Remote { address, priority }))
+}
+
+/// Whether a browser can have this address, so that a packet to it harms nobody: somebody else's browser at the worst.
+/// A guest on this machine finds us by itself. Link-local addresses need a scope (and one of them is where clouds keep
+/// their secrets); the well-known ports are servers', never a browser's.
+fn may_be_a_guest(address: SocketAddr) -> bool {
+    let is_unicast = match address.ip() {
+        IpAddr::V4(v4) => {
+            let first = v4.octets()[0];
+            // 0/8 is "this network", 240/4 reserved, up to broadcast (RFC 6890).
+            !v4.is_loopback() && !v4.is_link_local() && !v4.is_multicast() && first != 0 && first < 240
+        }
+        IpAddr::V6(v6) => {
+            // Translation prefixes lead to IPv4 addresses of any kind (RFC 6052, RFC 3056).
+            let embeds_v4 = v6.segments()[..2] == [0x64, 0xFF9B] || v6.segments()[0] == 0x2002;
+            let is_compatible = v6.segments()[..6] == [0; 6];
+            !v6.is_multicast() && !v6.is_unicast_link_local() && !embeds_v4 && !is_compatible
+        }
+    };
+    is_unicast && address.port() >= FIRST_USER_PORT && address.ip() != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 const MAX_LINE: usize = 1_024;
+/// RFC 6335 §6.
+const FIRST_USER_PORT: u16 = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -49,16 +108,20 @@ mod tests {
 
     #[test]
     fn browsers_lines_are_read_and_others_refused() {
+        let read = |line: &str| parse(line).map(|found| found.map(|r| (r.address.to_string(), r.priority)));
         let udp = "candidate:1 1 udp 2122260223 192.0.2.9 51000 typ host generation 0 ufrag abcd";
-        assert_eq!(parse(udp), Ok(Remote::Udp("192.0.2.9:51000".parse().unwrap())));
+        assert_eq!(read(udp), Ok(Some(("192.0.2.9:51000".into(), 2_122_260_223))));
         assert_eq!(
-            parse("a=candidate:1 1 UDP 7 2001:db8::1 9 typ srflx raddr 0.0.0.0 rport 0"),
-            Ok(Remote::Udp("[2001:db8::1]:9".parse().unwrap()))
+            read("a=candidate:1 1 UDP 7 2001:db8::1 5000 typ srflx raddr 0.0.0.0 rport 0"),
+            Ok(Some(("[2001:db8::1]:5000".into(), 7)))
         );
-        for other in
-            ["", "candidate:1 1 udp 7 0b1c.local 5 typ host", "candidate:1 1 tcp 7 192.0.2.9 9 typ host"]
-        {
-            assert_eq!(parse(other), Ok(Remote::Other), "{other}");
+        for other in [
+            "",
+            "candidate:1 1 udp 7 0b1c.local 5000 typ host",
+            "candidate:1 1 tcp 7 192.0.2.9 9 typ host tcptype active",
+            "candidate:1 2 udp 7 192.0.2.9 5000 typ host",
+        ] {
+            assert_eq!(parse(other), Ok(None), "{other}");
         }
         for bad in [
             "x",
@@ -67,6 +130,28 @@ mod tests {
             "candidate:1 1 udp 7 a 5 type host",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_to_where_no_guest_can_be() {
+        for (address, port) in [
+            ("127.0.0.1", 5_000),
+            ("::1", 5_000),
+            ("::ffff:127.0.0.1", 5_000),
+            ("0.0.0.0", 5_000),
+            ("255.255.255.255", 5_000),
+            ("224.0.0.251", 5_353),
+            ("ff02::fb", 5_353),
+            ("169.254.169.254", 8_080),
+            ("fe80::1", 5_000),
+            ("64:ff9b::7f00:1", 5_000),
+            ("2002:7f00:1::", 5_000),
+            ("192.0.2.9", 53),
+            ("192.0.2.9", 0),
+        ] {
+            let line = format!("candidate:1 1 udp 7 {address} {port} typ host");
+            assert_eq!(parse(&line), Ok(None), "{line}");
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Datagrams waiting for one destination, side by side in one buffer as UDP segmentation offload wants them.
 
+use crate::path::{Path, Protocol};
 use crate::srtp::{NotAuthentic, Outbound, RTCP_OVERHEAD};
 use std::net::SocketAddr;
 
 /// What the socket is to send: `contents` cut into datagrams of `segment_size` octets, the last may be shorter.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
+    pub protocol: Protocol,
     pub destination: SocketAddr,
     pub contents: &'a [u8],
     pub segment_size: usize,
@@ -69,7 +71,7 @@ impl Egress {
     }
 
     /// Hands everything on in as few pieces as the rule of equal segments allows, in order.
-    pub fn flush(&mut self, destination: SocketAddr, send: &mut dyn FnMut(Transmit<'_>)) {
+    pub fn flush(&mut self, path: Path, send: &mut dyn FnMut(Transmit<'_>)) {
         let (mut at, mut next) = (0, 0);
         while let Some(&first) = self.sizes.get(next) {
             let segment_size = usize::from(first);
@@ -87,7 +89,8 @@ impl Egress {
                     break;
                 }
             }
-            send(Transmit { destination, contents: &self.buffer[start..at], segment_size });
+            let contents = &self.buffer[start..at];
+            send(Transmit { protocol: path.protocol, destination: path.address, contents, segment_size });
         }
         self.clear();
     }
@@ -123,8 +126,8 @@ mod tests {
             egress.sizes.push(size);
         }
         let mut sent = Vec::new();
-        let destination = "192.0.2.1:5".parse().unwrap();
-        egress.flush(destination, &mut |t| sent.push((t.segment_size, t.contents.len())));
+        let path = Path::from("192.0.2.1:5".parse::<SocketAddr>().unwrap());
+        egress.flush(path, &mut |t| sent.push((t.segment_size, t.contents.len())));
         assert_eq!(sent, [(10, 27), (10, 20), (12, 24)]);
         assert!(egress.sizes.is_empty());
         for _ in 0..100 {
@@ -132,7 +135,7 @@ mod tests {
             egress.sizes.push(1200);
         }
         sent.clear();
-        egress.flush(destination, &mut |t| sent.push((t.segment_size, t.contents.len())));
+        egress.flush(path, &mut |t| sent.push((t.segment_size, t.contents.len())));
         assert_eq!(sent, [(1200, 54 * 1200), (1200, 46 * 1200)]);
     }
 }

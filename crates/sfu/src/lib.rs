@@ -7,7 +7,7 @@
 //!    commands as they come;
 //! 2. then once [`Worker::flush`], and [`Worker::poll_event`] until there is none.
 //!
-//! From outside in: [`stun`] and [`ice`] find the client, [`dtls`] and [`srtp`] secure the path, [`ortc`] agrees on
+//! From outside in: [`stun`] and [`ice`] find the client's [`path`]s, [`dtls`] and [`srtp`] secure the path, [`ortc`] agrees on
 //! numbers, [`receive`] keeps a producer's streams, [`forward`] and [`consumer`] place packets in a consumer's,
 //! [`egress`] holds what goes out, [`worker`] owns it all.
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod ice;
 mod layers;
 mod nack;
 mod ortc;
+mod path;
 mod producer;
 mod rate;
 mod receive;
@@ -43,4 +44,5 @@ mod tests;
 pub use egress::Transmit;
 pub use error::Error;
 pub use layers::Layers;
+pub use path::{Path, Protocol};
 pub use worker::{Config, Event, TapFormat, TapSink, Worker, mark_of};

@@ -40,6 +40,13 @@ impl Kind {
     }
 }
 
+/// Which side decides what path is used (RFC 8445 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Controlling,
+    Controlled,
+}
+
 mod attribute {
     pub const USERNAME: u16 = 0x0006;
     pub const MESSAGE_INTEGRITY: u16 = 0x0008;
@@ -50,7 +57,6 @@ mod attribute {
     pub const USE_CANDIDATE: u16 = 0x0025;
     pub const FINGERPRINT: u16 = 0x8028;
     pub const ICE_CONTROLLED: u16 = 0x8029;
-    #[cfg(test)]
     pub const ICE_CONTROLLING: u16 = 0x802A;
     /// draft-thatcher-ice-renomination, as libwebrtc numbers it.
     pub const NOMINATION: u16 = 0xC001;
@@ -68,8 +74,8 @@ pub struct Message<'a> {
     pub use_candidate: bool,
     pub nomination: Option<u32>,
     pub priority: Option<u32>,
-    /// The sender believes itself controlled.
-    pub controlled: bool,
+    /// The role the sender believes to have, and its tie-breaker.
+    pub role: Option<(Role, u64)>,
     /// The first attribute that must be understood and is not (RFC 8489 §14).
     pub unknown_attribute: Option<u16>,
     pub mapped_address: Option<SocketAddr>,
@@ -97,7 +103,7 @@ impl<'a> Message<'a> {
             use_candidate: false,
             nomination: None,
             priority: None,
-            controlled: false,
+            role: None,
             unknown_attribute: None,
             mapped_address: None,
             error_code: None,
@@ -131,7 +137,8 @@ impl<'a> Message<'a> {
             attribute::USE_CANDIDATE => self.use_candidate = true,
             attribute::PRIORITY => self.priority = Some(read_u32(value, 0)?),
             attribute::NOMINATION => self.nomination = Some(read_u32(value, 0)?),
-            attribute::ICE_CONTROLLED => self.controlled = true,
+            attribute::ICE_CONTROLLED => self.role = Some((Role::Controlled, read_u64(value)?)),
+            attribute::ICE_CONTROLLING => self.role = Some((Role::Controlling, read_u64(value)?)),
             attribute::XOR_MAPPED_ADDRESS => self.mapped_address = Some(self.read_address(value)?),
             attribute::ERROR_CODE => {
                 self.error_code = Some(u16::from(value.get(2)? & 7) * 100 + u16::from(*value.get(3)?));
@@ -179,8 +186,8 @@ fn integrity(key: &hmac::Key, covered: &[u8]) -> hmac::Tag {
     context.sign()
 }
 
-/// Messages of ours fit in this.
-pub const CAPACITY: usize = 256;
+/// Messages of ours fit in this: a check with the longest names has 356 octets.
+pub const CAPACITY: usize = 384;
 
 /// Writes one message. Attributes that do not fit make the message empty, which no caller sends.
 pub struct Writer<'b> {
@@ -237,27 +244,22 @@ impl<'b> Writer<'b> {
         self.attribute(attribute::UNKNOWN_ATTRIBUTES, &id.to_be_bytes())
     }
 
-    #[cfg(test)]
     pub fn username(self, username: &str) -> Self {
         self.attribute(attribute::USERNAME, username.as_bytes())
     }
 
-    #[cfg(test)]
     pub fn priority(self, priority: u32) -> Self {
         self.attribute(attribute::PRIORITY, &priority.to_be_bytes())
     }
 
-    #[cfg(test)]
-    pub fn controlling(self, tie_breaker: u64) -> Self {
-        self.attribute(attribute::ICE_CONTROLLING, &tie_breaker.to_be_bytes())
+    pub fn role(self, role: Role, tie_breaker: u64) -> Self {
+        let id = match role {
+            Role::Controlling => attribute::ICE_CONTROLLING,
+            Role::Controlled => attribute::ICE_CONTROLLED,
+        };
+        self.attribute(id, &tie_breaker.to_be_bytes())
     }
 
-    #[cfg(test)]
-    pub fn controlled(self, tie_breaker: u64) -> Self {
-        self.attribute(attribute::ICE_CONTROLLED, &tie_breaker.to_be_bytes())
-    }
-
-    #[cfg(test)]
     pub fn use_candidate(self) -> Self {
         self.attribute(attribute::USE_CANDIDATE, &[])
     }
@@ -268,9 +270,13 @@ impl<'b> Writer<'b> {
     }
 
     /// Seals the message with integrity and fingerprint.
-    pub fn finish(mut self, key: &hmac::Key) -> &'b [u8] {
+    pub fn finish(self, key: &hmac::Key) -> &'b [u8] {
         let tag = integrity(key, &self.buf[..self.len]);
-        self = self.attribute(attribute::MESSAGE_INTEGRITY, tag.as_ref());
+        self.attribute(attribute::MESSAGE_INTEGRITY, tag.as_ref()).finish_open()
+    }
+
+    /// Ends a message that nobody needs to believe: with a fingerprint alone.
+    pub fn finish_open(mut self) -> &'b [u8] {
         // The fingerprint covers a length that already counts itself (RFC 8489 §14.7).
         let length = (self.len + 8 - HEADER) as u16;
         self.buf[2..4].copy_from_slice(&length.to_be_bytes());
@@ -295,6 +301,10 @@ fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn read_u64(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?))
 }
 
 /// "STUN" (RFC 8489 §14.7).
@@ -342,7 +352,8 @@ mod tests {
         assert_eq!(message.kind, Kind::Request);
         assert_eq!(message.username, Some("evtj:h6vY"));
         assert_eq!(message.priority, Some(0x6e00_01ff));
-        assert!(message.controlled && !message.use_candidate);
+        assert_eq!(message.role, Some((Role::Controlled, 0x932f_f9b1_5126_3b36)));
+        assert!(!message.use_candidate);
         assert!(message.is_authentic(&integrity_key("VOkJxbRl1RmTxUk/WvJxBt")));
         assert!(!message.is_authentic(&integrity_key("VOkJxbRl1RmTxUk/WvJxBT")));
     }

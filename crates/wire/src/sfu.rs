@@ -168,18 +168,22 @@ impl CreateTransport {
 
 #[derive(Clone, Debug, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
-#[ts(export)]
+#[ts(export, optional_fields)]
 pub struct ConnectTransport {
     pub transport_id: TransportId,
     pub dtls_parameters: DtlsParameters,
+    /// The client's, if it knows them: the engine then checks the path from its side, too.
+    pub ice_parameters: Option<IceParameters>,
 }
 
 #[derive(Clone, Debug, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
-#[ts(export)]
+#[ts(export, optional_fields)]
 pub struct AddIceCandidate {
     pub transport_id: TransportId,
     pub candidate: RemoteCandidate,
+    /// As in [`ConnectTransport`]; after an ICE restart, the new ones.
+    pub ice_parameters: Option<IceParameters>,
 }
 
 #[derive(Clone, Debug, Deserialize, TS)]

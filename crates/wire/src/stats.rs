@@ -45,6 +45,8 @@ pub struct TransportStats {
     /// `new`, `connecting`, `connected`, `failed`, `closed`.
     pub dtls_state: String,
     pub remote_address: Option<String>,
+    /// `udp` or `tcp`, of the path in use.
+    pub protocol: Option<String>,
     pub srtp_profile: Option<String>,
     #[ts(type = "number")]
     pub bytes_received: u64,

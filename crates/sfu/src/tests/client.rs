@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 use wire::TransportId;
-use wire::ortc::{DtlsParameters, DtlsRole, TransportOptions};
+use wire::ortc::{DtlsParameters, DtlsRole, IceParameters, TransportOptions};
 
 pub use crate::dtls::Role;
 
@@ -51,6 +51,11 @@ pub struct Client {
     pub received: Vec<Received>,
     pub rtcp: Vec<Vec<u8>>,
     pub stun_answers: Vec<Vec<u8>>,
+    /// Its own side of ICE. While there is none, it is not to be checked.
+    pub ice: Option<IceParameters>,
+    /// Checks and indications of the worker's.
+    pub checks: Vec<Vec<u8>>,
+    pub answers_checks: bool,
     pub undecryptable: usize,
     extenders: HashMap<u32, SequenceExtender>,
     pub dtls_failure: Option<dtls::Failure>,
@@ -72,6 +77,9 @@ impl Client {
             received: Vec::new(),
             rtcp: Vec::new(),
             stun_answers: Vec::new(),
+            ice: None,
+            checks: Vec::new(),
+            answers_checks: true,
             undecryptable: 0,
             extenders: HashMap::new(),
             dtls_failure: None,
@@ -103,7 +111,7 @@ impl Client {
         let username = format!("{}:theirs", self.options.ice_parameters.username_fragment);
         let mut buffer = [0; stun::CAPACITY];
         let writer = Writer::new(&mut buffer, Kind::Request, &[self.transaction; 12]);
-        let writer = edit(writer.username(&username).priority(1).controlling(99));
+        let writer = edit(writer.username(&username).priority(1).role(stun::Role::Controlling, 99));
         writer.finish(&stun::integrity_key(password)).to_vec()
     }
 
@@ -119,6 +127,9 @@ impl Client {
         match classify(&datagram) {
             Class::Stun => {
                 let message = Message::parse(&datagram).unwrap();
+                if matches!(message.kind, Kind::Request | Kind::Indication) {
+                    return self.handle_check(datagram);
+                }
                 assert!(message.is_authentic(&stun::integrity_key(&self.options.ice_parameters.password)));
                 if message.kind == Kind::Success {
                     assert_eq!(message.mapped_address, Some(self.address));
@@ -145,6 +156,23 @@ impl Client {
             }
             Class::Other => panic!("{datagram:?}"),
         }
+    }
+
+    fn handle_check(&mut self, datagram: Vec<u8>) {
+        let check = Message::parse(&datagram).unwrap();
+        if let (Some(ice), Kind::Request) = (&self.ice, check.kind) {
+            let ours = &self.options.ice_parameters.username_fragment;
+            assert_eq!(check.username, Some(&*format!("{}:{ours}", ice.username_fragment)));
+            let key = stun::integrity_key(&ice.password);
+            assert!(check.is_authentic(&key));
+            if self.answers_checks {
+                let mut buffer = [0; stun::CAPACITY];
+                let writer = Writer::new(&mut buffer, Kind::Success, &check.transaction);
+                let answer = writer.mapped_address("192.0.2.10:4000".parse().unwrap()).finish(&key).to_vec();
+                self.outbox.push_back(answer);
+            }
+        }
+        self.checks.push(datagram);
     }
 
     fn handle_rtp(&mut self, datagram: &mut [u8]) {

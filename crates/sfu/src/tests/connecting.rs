@@ -3,7 +3,7 @@
 use super::*;
 use crate::dtls::Certificate;
 use crate::srtp::Profile;
-use crate::stun::Message;
+use crate::stun::{self, Message};
 
 fn connected_events(world: &World, transport: TransportId) -> usize {
     world.events.iter().filter(|e| **e == Event::TransportConnected { transport }).count()
@@ -14,10 +14,17 @@ fn candidates_are_offered_best_first() {
     let mut world = World::new();
     let client = world.join(Direction::Send, Role::Client);
     let options = &world.clients[client].options;
-    let candidates: Vec<_> =
-        options.ice_candidates.iter().map(|c| (c.ip.as_str(), c.port, c.kind.as_str())).collect();
-    assert_eq!(candidates, [("192.0.2.10", 4000, "host"), ("2001:db8::1", 4000, "host")]);
-    assert!(options.ice_candidates[0].priority > options.ice_candidates[1].priority);
+    let candidates: Vec<_> = options
+        .ice_candidates
+        .iter()
+        .map(|c| (c.ip.as_str(), c.protocol.as_str(), c.tcp_type.as_deref()))
+        .collect();
+    assert_eq!(
+        candidates,
+        [("192.0.2.10", "udp", None), ("2001:db8::1", "udp", None), ("192.0.2.10", "tcp", Some("passive"))]
+    );
+    assert!(options.ice_candidates.iter().all(|c| c.port == 4000 && c.kind == "host"));
+    assert!(options.ice_candidates.is_sorted_by(|a, b| a.priority > b.priority));
     assert_eq!(options.ice_parameters.ice_lite, Some(true));
     assert!(options.sctp_parameters.is_none());
 }
@@ -155,7 +162,9 @@ fn the_wrong_certificate_is_refused() {
     let mut world = World::new();
     let client = world.join(Direction::Send, Role::Client);
     let mut parameters = world.clients[client].dtls_parameters();
-    parameters.fingerprints[0].value.replace_range(..2, "00");
+    let value = &mut parameters.fingerprints[0].value;
+    let wrong = if value.starts_with("00") { "01" } else { "00" };
+    value.replace_range(..2, wrong);
     let transport = world.clients[client].transport;
     world.worker.connect_transport(world.now, transport, parameters).unwrap();
     world.check(client);
@@ -222,7 +231,7 @@ fn a_client_that_thinks_it_is_controlled_is_told_otherwise() {
     let mut world = World::new();
     let client = world.join(Direction::Send, Role::Client);
     let password = world.clients[client].options.ice_parameters.password.clone();
-    let check = world.clients[client].check_with(&password, |w| w.controlled(1));
+    let check = world.clients[client].check_with(&password, |w| w.role(stun::Role::Controlled, 1));
     world.send(client, check);
     world.settle();
     let answer = Message::parse(&world.clients[client].stun_answers[0]).unwrap();

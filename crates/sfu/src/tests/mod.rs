@@ -6,15 +6,18 @@ mod connecting;
 mod forwarding;
 mod hostile;
 mod loss;
+mod reaching;
 mod reports;
 mod simulcast;
 
 use crate::Error;
+use crate::path::Path;
 use crate::worker::{Config, Event, TapSink, Worker};
 use client::{Client, Role};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::ortc::*;
@@ -51,6 +54,8 @@ pub struct World {
     /// Percent of datagrams lost, each way; checks always arrive.
     pub loss_percent: u32,
     pub dice: StdRng,
+    /// We sit behind a NAT that lets nobody in whom we have not written to. It knows these.
+    pub nat: Option<HashSet<Path>>,
     /// One octet in so many of DTLS to the worker is changed.
     pub mangle: Option<u32>,
 }
@@ -66,6 +71,7 @@ impl World {
         let now = epoch();
         let config = Config {
             announced: vec!["192.0.2.10:4000".parse().unwrap(), "[2001:db8::1]:4000".parse().unwrap()],
+            announced_tcp: vec!["192.0.2.10:4000".parse().unwrap()],
             max_incoming_bitrate: 2_000_000,
             seed: [7; 32],
         };
@@ -82,6 +88,7 @@ impl World {
             sent_datagrams: 0,
             loss_percent: 0,
             dice: StdRng::seed_from_u64(1),
+            nat: None,
             mangle: None,
         }
     }
@@ -126,7 +133,14 @@ impl World {
         self.send_from(from, datagram);
     }
 
-    pub fn send_from(&mut self, from: SocketAddr, mut datagram: Vec<u8>) {
+    pub fn send_from(&mut self, from: SocketAddr, datagram: Vec<u8>) {
+        self.send_over(from.into(), datagram);
+    }
+
+    pub fn send_over(&mut self, from: Path, mut datagram: Vec<u8>) {
+        if self.nat.as_ref().is_some_and(|known| !known.contains(&from)) {
+            return;
+        }
         self.worker.handle_datagram(self.now, from, &mut datagram, &mut self.heard);
     }
 
@@ -135,6 +149,9 @@ impl World {
         loop {
             let mut sent: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
             self.worker.flush(self.now, &mut |transmit| {
+                if let Some(known) = &mut self.nat {
+                    known.insert(Path { protocol: transmit.protocol, address: transmit.destination });
+                }
                 for segment in transmit.contents.chunks(transmit.segment_size) {
                     sent.push((transmit.destination, segment.to_vec()));
                 }

@@ -3,10 +3,10 @@
 use super::{Event, TapSink, Worker};
 use crate::dtls::{self, Dtls, Peer};
 use crate::ice;
+use crate::path::Path;
 use crate::stun::{self, Kind, Message};
 use crate::transport::Security;
 use rtp::packet::{Class, classify};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 impl Worker {
@@ -14,7 +14,17 @@ impl Worker {
     pub fn handle_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: impl Into<Path>,
+        datagram: &mut [u8],
+        taps: &mut dyn TapSink,
+    ) {
+        self.handle_datagram_over(now, from.into(), datagram, taps);
+    }
+
+    fn handle_datagram_over(
+        &mut self,
+        now: Instant,
+        from: Path,
         datagram: &mut [u8],
         taps: &mut dyn TapSink,
     ) {
@@ -23,13 +33,15 @@ impl Worker {
         if class == Class::Stun {
             return self.handle_stun(now, from, datagram);
         }
-        let Some(&key) = self.by_address.get(&from) else {
+        let Some(&key) = self.by_path.get(&from) else {
             self.discarded += 1;
             return;
         };
-        self.transports[key].traffic.received += datagram.len() as u64;
+        let transport = &mut self.transports[key];
+        transport.ice.note_source(from);
+        transport.traffic.received += datagram.len() as u64;
         let ms = self.clock.ms(now);
-        self.transports[key].traffic.receive_rate.record(ms, datagram.len());
+        transport.traffic.receive_rate.record(ms, datagram.len());
         match class {
             Class::Rtp => self.handle_rtp(now, key, datagram, taps),
             Class::Rtcp => self.handle_rtcp(now, key, datagram, taps),
@@ -38,32 +50,61 @@ impl Worker {
         }
     }
 
-    fn handle_stun(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        let Some(request) = Message::parse(datagram).filter(|m| m.kind == Kind::Request) else {
+    fn handle_stun(&mut self, now: Instant, from: Path, datagram: &[u8]) {
+        let Some(message) = Message::parse(datagram) else {
             self.discarded += 1;
             return;
         };
+        match message.kind {
+            Kind::Request => self.handle_check(now, from, &message),
+            Kind::Success | Kind::Failure => self.handle_check_answer(now, from, &message),
+            // Keepalives (RFC 8445 §11) prove nothing.
+            Kind::Indication => {}
+        }
+    }
+
+    fn handle_check(&mut self, now: Instant, from: Path, request: &Message<'_>) {
         let key =
             request.username.and_then(|u| u.split_once(':')).and_then(|(ours, _)| self.by_fragment.get(ours));
         let Some(key) = key.copied() else {
             self.discarded += 1;
             return;
         };
-        if !self.transports[key].ice.is_authentic(&request) || self.is_taken(now, from, key) {
+        if !self.transports[key].ice.is_authentic(request) || self.is_taken(now, from, key) {
             self.transports[key].traffic.discarded += 1;
             return;
         }
         let mut buffer = [0; stun::CAPACITY];
-        let (reply, effects) = self.transports[key].ice.handle_request(now, from, &request, &mut buffer);
+        let (reply, effects) = self.transports[key].ice.handle_request(now, from, request, &mut buffer);
         self.control.push(from, reply);
-        if let Some(address) = effects.forgotten {
-            self.by_address.remove(&address);
+        self.on_ice_effects(now, key, effects);
+    }
+
+    /// The answer to a check of ours; its transaction says of which transport ([`Self::tick_ice`]).
+    fn handle_check_answer(&mut self, now: Instant, from: Path, answer: &Message<'_>) {
+        let [a, b, c, d, ..] = answer.transaction;
+        let key = u32::from_be_bytes([a, b, c, d]) as usize;
+        let is_free = !self.is_taken(now, from, key);
+        let effects = self
+            .transports
+            .get_mut(key)
+            .filter(|_| is_free)
+            .and_then(|t| t.ice.handle_answer(now, from, answer));
+        match effects {
+            Some(effects) => self.on_ice_effects(now, key, effects),
+            None => self.discarded += 1,
         }
-        if let Some(address) = effects.validated
-            && let Some(other) = self.by_address.insert(address, key)
+    }
+
+    fn on_ice_effects(&mut self, now: Instant, key: usize, effects: ice::Effects) {
+        if let Some(path) = effects.forgotten {
+            self.by_path.remove(&path);
+        }
+        if let Some(path) = effects.validated
+            && let Some(other) = self.by_path.insert(path, key)
             && other != key
         {
-            self.transports[other].ice.forget(address);
+            self.transports[other].ice.forget(path);
         }
         if let Some(fragment) = effects.retired {
             self.by_fragment.remove(&fragment);
@@ -73,9 +114,9 @@ impl Worker {
         }
     }
 
-    /// An address that another transport used moments ago is not given away: somebody may be forging it.
-    fn is_taken(&self, now: Instant, from: SocketAddr, key: usize) -> bool {
-        let Some(&other) = self.by_address.get(&from).filter(|other| **other != key) else { return false };
+    /// A path that another transport used moments ago is not given away: somebody may be forging its address.
+    fn is_taken(&self, now: Instant, from: Path, key: usize) -> bool {
+        let Some(&other) = self.by_path.get(&from).filter(|other| **other != key) else { return false };
         let ice = &self.transports[other].ice;
         let used_recently =
             ice.last_check(from).is_some_and(|at| now.saturating_duration_since(at) < RELEASE_AFTER);

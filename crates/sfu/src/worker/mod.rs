@@ -17,6 +17,7 @@ use crate::egress::Transmit;
 use crate::error::Error;
 use crate::forward::Forwarder;
 use crate::layers::Layers;
+use crate::path::Path;
 use crate::producer::Producer;
 use crate::transport::Transport;
 use rand::rngs::StdRng;
@@ -34,6 +35,8 @@ use wire::{ConsumerId, ProducerId, RouterId, TapId, TransportId};
 pub struct Config {
     /// UDP candidates to offer, best first.
     pub announced: Vec<SocketAddr>,
+    /// TCP candidates to offer, all passive (RFC 6544 §4.1).
+    pub announced_tcp: Vec<SocketAddr>,
     /// What one transport's client may send, bit/s; told by REMB.
     pub max_incoming_bitrate: u64,
     /// Ids, credentials and first numbers come from here. Keys do not: they are the operating system's.
@@ -89,25 +92,26 @@ struct Tap {
 #[derive(Default)]
 struct ControlQueue {
     bytes: Vec<u8>,
-    entries: Vec<(SocketAddr, usize)>,
+    entries: Vec<(Path, usize)>,
     dropped: u64,
 }
 
 impl ControlQueue {
-    fn push(&mut self, destination: SocketAddr, datagram: &[u8]) {
+    fn push(&mut self, path: Path, datagram: &[u8]) {
         if self.entries.len() >= MAX_CONTROL {
             self.dropped += 1;
             return;
         }
         self.bytes.extend_from_slice(datagram);
-        self.entries.push((destination, datagram.len()));
+        self.entries.push((path, datagram.len()));
     }
 
     fn flush(&mut self, send: &mut dyn FnMut(Transmit<'_>)) {
         let mut rest = self.bytes.as_slice();
-        for (destination, len) in self.entries.drain(..) {
+        for (path, len) in self.entries.drain(..) {
             let (contents, tail) = rest.split_at(len);
-            send(Transmit { destination, contents, segment_size: len.max(1) });
+            let Path { protocol, address } = path;
+            send(Transmit { protocol, destination: address, contents, segment_size: len.max(1) });
             rest = tail;
         }
         self.bytes.clear();
@@ -134,8 +138,8 @@ pub struct Worker {
     tap_keys: HashMap<TapId, usize>,
     /// Transports by our user name fragment.
     by_fragment: HashMap<String, usize>,
-    /// Transports by an address that passed a check.
-    by_address: HashMap<SocketAddr, usize>,
+    /// Transports by a path that passed a check.
+    by_path: HashMap<Path, usize>,
     control: ControlQueue,
     /// Transports with something to flush.
     dirty: Vec<usize>,
@@ -146,6 +150,8 @@ pub struct Worker {
     lost: Vec<u16>,
     /// Datagrams of nobody's: counted, dropped.
     discarded: u64,
+    /// Checks that may still be sent before the next tick; see [`timers`].
+    checks_left: u32,
 }
 
 impl Worker {
@@ -167,7 +173,7 @@ impl Worker {
             consumer_keys: HashMap::new(),
             tap_keys: HashMap::new(),
             by_fragment: HashMap::new(),
-            by_address: HashMap::new(),
+            by_path: HashMap::new(),
             control: ControlQueue::default(),
             dirty: Vec::new(),
             events: VecDeque::new(),
@@ -175,6 +181,7 @@ impl Worker {
             compound: Vec::with_capacity(2_048),
             lost: Vec::with_capacity(256),
             discarded: 0,
+            checks_left: 0,
         })
     }
 
@@ -202,7 +209,7 @@ impl Worker {
             let transport = &mut self.transports[key];
             transport.is_dirty = false;
             match transport.ice.selected() {
-                Some(destination) => transport.egress.flush(destination, send),
+                Some(path) => transport.egress.flush(path, send),
                 None => transport.egress.clear(),
             }
         }
@@ -285,7 +292,7 @@ impl Worker {
             self.consumer_keys.len(),
             self.tap_keys.len(),
             self.by_fragment.len(),
-            self.by_address.len(),
+            self.by_path.len(),
             self.dirty.len(),
             self.control.entries.len(),
         ]

@@ -1,20 +1,20 @@
 //! Commands upon routers and transports.
 
 use super::{Event, TICK, Worker};
+use crate::candidate::{self, Remote, offered};
 use crate::dtls::{Peer, Role};
 use crate::egress::Egress;
 use crate::error::Error;
 use crate::ice::{Agent, Credentials};
 use crate::ortc::router_capabilities;
+use crate::path::Path;
 use crate::transport::{Security, Traffic, Transport};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Instant;
 use wire::ortc::{
-    Direction, DtlsParameters, DtlsRole, IceCandidate, IceParameters, RemoteCandidate, RtpCapabilities,
-    TransportOptions,
+    Direction, DtlsParameters, DtlsRole, IceParameters, RemoteCandidate, RtpCapabilities, TransportOptions,
 };
 use wire::{RouterId, TransportId};
 
@@ -67,7 +67,7 @@ impl Worker {
             id,
             router,
             direction,
-            ice: Agent::new(credentials),
+            ice: Agent::new(credentials, self.random.random()),
             security: Security::Waiting { early: Vec::new() },
             sources: HashMap::new(),
             producers: Vec::new(),
@@ -91,7 +91,7 @@ impl Worker {
         Ok(TransportOptions {
             id,
             ice_parameters,
-            ice_candidates: candidates(&self.config.announced),
+            ice_candidates: offered(&self.config),
             dtls_parameters: DtlsParameters {
                 role: DtlsRole::Auto,
                 fingerprints: vec![self.certificate.fingerprint().clone()],
@@ -139,15 +139,44 @@ impl Worker {
         Ok(parameters)
     }
 
-    /// Checks a candidate that a client reports. Nothing is sent to it yet: a lite agent waits for checks.
+    /// The client's side of ICE, if it tells: from now on it is checked, too, and asked for its consent. The same
+    /// again changes nothing; others are those of an ICE restart.
+    pub fn set_remote_ice(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        parameters: &IceParameters,
+    ) -> Result<(), Error> {
+        let key = self.transport_key(transport)?;
+        self.transports[key].ice.set_remote(now, Credentials::parse(parameters)?);
+        Ok(())
+    }
+
+    /// Where a client says it may be reached. Names of multicast DNS, TCP, and addresses that no guest has are
+    /// ignored: a check of the client's own may still come.
     pub fn add_ice_candidate(
         &mut self,
-        _now: Instant,
         transport: TransportId,
-        candidate: RemoteCandidate,
+        candidate: &RemoteCandidate,
     ) -> Result<(), Error> {
-        self.transport_key(transport)?;
-        crate::candidate::parse(&candidate.candidate).map(|_| ())
+        let key = self.transport_key(transport)?;
+        if let Some(Remote { address, priority }) = candidate::parse(&candidate.candidate)? {
+            let fragment = candidate.username_fragment.as_deref();
+            self.transports[key].ice.add_candidate(address.into(), priority, fragment);
+        }
+        Ok(())
+    }
+
+    /// A connection the path stood for was closed.
+    pub fn handle_disconnect(&mut self, path: Path) {
+        if let Some(key) = self.by_path.remove(&path) {
+            self.transports[key].ice.forget(path);
+        }
+    }
+
+    /// Whether some transport's client has proven to be at the other end of `path`.
+    pub fn knows(&self, path: Path) -> bool {
+        self.by_path.contains_key(&path)
     }
 
     pub fn close_transport(&mut self, transport: TransportId) {
@@ -162,7 +191,7 @@ impl Worker {
         }
         let transport = self.transports.remove(key);
         self.by_fragment.retain(|_, k| *k != key);
-        self.by_address.retain(|_, k| *k != key);
+        self.by_path.retain(|_, k| *k != key);
         self.dirty.retain(|k| *k != key);
         if let (Some(to), Security::Connected { mut dtls, .. }) =
             (transport.ice.selected(), transport.security)
@@ -197,24 +226,6 @@ fn ice_parameters(credentials: &Credentials) -> IceParameters {
         password: credentials.password.clone(),
         ice_lite: Some(true),
     }
-}
-
-/// Host candidates, the first preferred (RFC 8445 §5.1.2.1).
-fn candidates(announced: &[SocketAddr]) -> Vec<IceCandidate> {
-    let describe = |(index, address): (usize, &SocketAddr)| {
-        let local_preference = 65_535 - index.min(65_535) as u32;
-        IceCandidate {
-            foundation: format!("udp{index}"),
-            priority: 126 << 24 | local_preference << 8 | 255,
-            ip: address.ip().to_string(),
-            address: address.ip().to_string(),
-            protocol: "udp".into(),
-            port: address.port(),
-            kind: "host".into(),
-            tcp_type: None,
-        }
-    };
-    announced.iter().enumerate().map(describe).collect()
 }
 
 /// A thousand guests' worth.

@@ -68,6 +68,9 @@ impl Stage {
             PeerRequest::ConnectTransport(asked) => {
                 self.rooms.may_use_transport(session, asked.transport_id)?;
                 self.try_sfu(asked.transport_id.0, move |sfu, now| {
+                    if let Some(parameters) = &asked.ice_parameters {
+                        sfu.set_remote_ice(now, asked.transport_id, parameters)?;
+                    }
                     sfu.connect_transport(now, asked.transport_id, asked.dtls_parameters)
                 })
                 .await?;
@@ -76,7 +79,10 @@ impl Stage {
             PeerRequest::AddIceCandidate(asked) => {
                 self.rooms.may_use_transport(session, asked.transport_id)?;
                 self.try_sfu(asked.transport_id.0, move |sfu, now| {
-                    sfu.add_ice_candidate(now, asked.transport_id, asked.candidate)
+                    if let Some(parameters) = &asked.ice_parameters {
+                        sfu.set_remote_ice(now, asked.transport_id, parameters)?;
+                    }
+                    sfu.add_ice_candidate(asked.transport_id, &asked.candidate)
                 })
                 .await?;
                 Ok(PeerReply::Done {})

@@ -129,6 +129,7 @@ impl WorkerHandle {
         let begin = move || {
             let config = sfu::Config {
                 announced: announced.clone(),
+                announced_tcp: Vec::new(),
                 max_incoming_bitrate: config.max_incoming_bitrate,
                 seed: rand::random(),
             };

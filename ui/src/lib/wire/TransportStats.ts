@@ -9,7 +9,11 @@ iceState: string,
 /**
  * `new`, `connecting`, `connected`, `failed`, `closed`.
  */
-dtlsState: string, remoteAddress?: string, srtpProfile?: string, bytesReceived: number, bytesSent: number, recvBitrate: number, sendBitrate: number, rttMs?: number, 
+dtlsState: string, remoteAddress?: string, 
+/**
+ * `udp` or `tcp`, of the path in use.
+ */
+protocol?: string, srtpProfile?: string, bytesReceived: number, bytesSent: number, recvBitrate: number, sendBitrate: number, rttMs?: number, 
 /**
  * Datagrams counted and dropped: not ours, undecryptable, replayed, malformed.
  */
