@@ -24,35 +24,57 @@ enum Benchmark {
     Join,
     /// Chromium to Chromium with loss, delay and a rate cap. Needs root (network namespaces).
     Impair,
+    /// What forwarding costs, beside the least it can cost and beside Janus.
+    Forward,
 }
 
 impl Benchmark {
-    fn script(self) -> &'static str {
+    /// What runs it, in `tests`; `None`: its own program does.
+    fn script(self) -> Option<&'static str> {
         match self {
-            Benchmark::Glass => "bench/glass.mjs",
-            Benchmark::Join => "bench/join.mjs",
-            Benchmark::Impair => "bench/impair.mjs",
+            Benchmark::Glass => Some("bench/glass.mjs"),
+            Benchmark::Join => Some("bench/join.mjs"),
+            Benchmark::Impair => Some("bench/impair.mjs"),
+            Benchmark::Forward => None,
         }
     }
 }
 
 pub fn run(options: Options) -> Result<()> {
-    packages::install(&packages::everything())?;
+    if let Benchmark::Forward = options.what {
+        packages::install(&[packages::BUILD])?;
+        if let Err(error) = packages::install(&[packages::COMPARISON]) {
+            eprintln!("Measuring without Janus: {error:#}");
+        }
+    } else {
+        packages::install(&packages::everything())?;
+    }
     build::pages()?;
     build::programs(Profile::Release, Programs::Headless)?;
     let instruments: &[&str] = match options.what {
         // The probe that reads a slot as the plugin does.
         Benchmark::Glass | Benchmark::Join => &["-p", "greenroom-frame-ipc", "--examples"],
         Benchmark::Impair => &["-p", "greenroom-testkit", "--bin", "impaired-link"],
+        Benchmark::Forward => &["-p", "greenroom-testkit", "--bin", "forward"],
     };
     let build = ["build", "--locked", "--release"].iter().chain(instruments).copied();
     step("Building the instruments", &mut command("cargo", build))?;
-    build::node_packages("tests")?;
-    let mut node = command("node", [options.what.script()]);
+    let folder = target_dir().join(Profile::Release.folder());
+    let mut bench = match options.what.script() {
+        Some(script) => {
+            build::node_packages("tests")?;
+            let mut node = command("node", [script]);
+            node.current_dir(root().join("tests")).env("GREENROOM_BIN_DIR", &folder);
+            node
+        }
+        None => {
+            let mut load = command(&folder.join("forward").to_string_lossy(), ["--server"]);
+            load.arg(folder.join("greenroomd"));
+            load
+        }
+    };
     if options.json {
-        node.arg("--json");
+        bench.arg("--json");
     }
-    node.current_dir(root().join("tests"))
-        .env("GREENROOM_BIN_DIR", target_dir().join(Profile::Release.folder()));
-    step("Measuring", &mut node)
+    step("Measuring", &mut bench)
 }

@@ -54,6 +54,10 @@ pub const TESTS: Group = Group {
     ],
 };
 
+/// What our forwarding is measured against.
+pub const COMPARISON: Group =
+    Group { why: "the comparison: another SFU under the same load", packages: &["janus"] };
+
 pub fn everything() -> Vec<Group> {
     vec![BUILD, DESKTOP, OBS, TESTS]
 }

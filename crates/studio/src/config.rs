@@ -175,7 +175,7 @@ impl Config {
                 within("media.max_incoming_bitrate", bitrate, range, "100000 to 100000000 (bit/s)")?;
         }
         if let Some(peers) = raw.rooms.max_peers {
-            config.max_peers_per_room = within("rooms.max_peers", peers, 1..=100, "1 to 100")?;
+            config.max_peers_per_room = within("rooms.max_peers", peers, 1..=500, "1 to 500")?;
         }
         if let Some(secs) = raw.rooms.grace_secs {
             config.grace =

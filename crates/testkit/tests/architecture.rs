@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("greenroom", &["greenroom-studio"]),
-    ("greenroom-testkit", &[]),
+    ("greenroom-testkit", &["greenroom-rtp"]),
     ("xtask", &[]),
 ];
 
