@@ -70,7 +70,7 @@ fn show(page: String, running: Running) -> tauri::Result<()> {
             Ok(())
         })
         .build(tauri::generate_context!())?;
-    close_on_signal(&running.runtime, app.handle().clone());
+    close_on_signal(&running, app.handle().clone());
     app.run(move |_, event| {
         if let RunEvent::Exit = event {
             running.shut_down();
@@ -79,10 +79,21 @@ fn show(page: String, running: Running) -> tauri::Result<()> {
     Ok(())
 }
 
-/// Ctrl-C and SIGTERM close the window, and with it the engine.
-fn close_on_signal(runtime: &tokio::runtime::Runtime, app: AppHandle) {
-    runtime.spawn(async move {
-        cli::termination().await;
+/// Ctrl-C and SIGTERM close the window, and with it the engine; so does an engine that failed for good.
+fn close_on_signal(running: &Running, app: AppHandle) {
+    let studio = running.studio.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let gave_up = studio.as_ref().map(Studio::gave_up);
+    running.runtime.spawn(async move {
+        let gave_up = async {
+            match gave_up {
+                Some(gave_up) => gave_up.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = cli::termination() => {}
+            () = gave_up => {}
+        }
         for window in app.webview_windows().into_values() {
             // A window that is already closing needs no second word.
             let _ = window.close();

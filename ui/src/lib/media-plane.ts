@@ -122,7 +122,10 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     await Promise.all([this.#queues.audio, this.#queues.video]);
   }
 
-  /** Receives what stands in `offered` and is not received yet, drops what no longer stands there. */
+  /**
+   * Receives what stands in `offered` and is not received yet, drops what no longer stands there. Until {@link start}
+   * has made a transport to receive on, nothing is received: call again then.
+   */
   reconcile(offered: readonly Offer[]): void {
     const kept = new Set(offered.map(offer => offer.producerId));
     for (const id of [...this.#consumers.keys()]) if (!kept.has(id)) this.drop(id);
@@ -225,7 +228,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   }
 
   #receive({ producerId, peerId, kind, paused }: Offer): void {
-    if (this.#consumers.size >= MOST_CONSUMERS) return;
+    if (this.#transports.recv === undefined || this.#consumers.size >= MOST_CONSUMERS) return;
     const incoming = { producerId, peerId, kind };
     this.#consumers.set(producerId, { incoming, consumer: null, paused });
     this.#consume(incoming).catch(error => {

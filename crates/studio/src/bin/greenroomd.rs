@@ -50,10 +50,39 @@ fn run(options: Options) -> anyhow::Result<()> {
         if options.print_access {
             println!("{}", serde_json::to_string(&studio.access())?);
         }
-        cli::termination().await;
+        let gave_up = studio.gave_up();
+        let failed = tokio::select! {
+            () = cli::termination() => false,
+            () = gave_up => true,
+            () = faults(&studio) => false,
+        };
         studio.shutdown(SHUTDOWN_DEADLINE).await;
+        anyhow::ensure!(!failed, "the engine failed and could not be started again");
         Ok(())
     })
+}
+
+/// Never ends. A debug build can be hurt, to see it heal: SIGUSR1 lets the first forwarding worker panic, SIGUSR2 the stage.
+#[cfg(debug_assertions)]
+async fn faults(studio: &Studio) {
+    use greenroom_studio::Fault;
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut first), Ok(mut second)) =
+        (signal(SignalKind::user_defined1()), signal(SignalKind::user_defined2()))
+    else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            Some(()) = first.recv() => studio.suffer(Fault::Worker(0)).await,
+            Some(()) = second.recv() => studio.suffer(Fault::Stage).await,
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+async fn faults(_: &Studio) {
+    std::future::pending().await
 }
 
 /// Guests get their goodbye and files their end within this time.

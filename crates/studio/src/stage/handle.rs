@@ -53,6 +53,9 @@ pub(super) enum Request {
     Room(RoomId, Answer<RoomDetails>),
     /// *Media* kind: when full, pictures are dropped.
     Previews(mpsc::Sender<Preview>),
+    /// The stage panics.
+    #[cfg(debug_assertions)]
+    Fail,
     Closing {
         resume_in: Duration,
         answer: oneshot::Sender<()>,
@@ -78,6 +81,16 @@ impl StudioHandle {
         if self.requests.send(Request::Closing { resume_in, answer }).await.is_ok() {
             let _ = answered.await;
         }
+    }
+
+    /// Resolves when there is no stage any more.
+    pub async fn stage_ended(&self) {
+        self.requests.closed().await;
+    }
+
+    #[cfg(debug_assertions)]
+    pub async fn fail(&self) {
+        let _ = self.requests.send(Request::Fail).await;
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Failure> {

@@ -174,6 +174,8 @@ impl Stage {
                 let details = self.room_details(&room).await;
                 let _ = answer.send(details);
             }
+            #[cfg(debug_assertions)]
+            Request::Fail => panic!("a fault was asked for"),
             Request::Previews(viewer) => self.on_viewer(viewer),
             Request::Closing { resume_in, answer } => {
                 self.say_goodbye(resume_in).await;

@@ -59,6 +59,7 @@ enum Request {
     Apply(Vec<Change>, oneshot::Sender<Result<(), StoreError>>),
     ReadSetting(&'static str, oneshot::Sender<Result<Option<String>, StoreError>>),
     WriteSetting(&'static str, String, oneshot::Sender<Result<(), StoreError>>),
+    Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl Store {
@@ -85,8 +86,11 @@ impl Store {
         thread::Builder::new()
             .name("storage".into())
             .spawn(move || {
-                serve(connection, inbox);
+                let closed = serve(connection, inbox);
                 drop(lock);
+                if let Some(answer) = closed {
+                    let _ = answer.send(Ok(()));
+                }
             })
             .map_err(folder)?;
         Ok(Opened { store: Store { requests }, saved, secrets })
@@ -105,6 +109,12 @@ impl Store {
         self.ask(|answer| Request::WriteSetting(name, value, answer)).await
     }
 
+    /// Lets go of the folder, whoever else still holds a clone; they are told [`StoreError::Gone`] from now on.
+    pub async fn close(&self) {
+        // Gone already is as good.
+        let _ = self.ask(Request::Close).await;
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
@@ -118,8 +128,12 @@ impl Store {
     }
 }
 
-/// Nobody waits for an answer they dropped, so sending to them may fail.
-fn serve(mut connection: Connection, inbox: std_mpsc::Receiver<Request>) {
+/// Until nobody can ask any more, or somebody who waits for the end does. Nobody waits for an answer they dropped, so
+/// sending to them may fail.
+fn serve(
+    mut connection: Connection,
+    inbox: std_mpsc::Receiver<Request>,
+) -> Option<oneshot::Sender<Result<(), StoreError>>> {
     for request in inbox {
         match request {
             Request::Apply(changes, answer) => drop(answer.send(rows::apply(&mut connection, &changes))),
@@ -127,8 +141,10 @@ fn serve(mut connection: Connection, inbox: std_mpsc::Receiver<Request>) {
             Request::WriteSetting(name, value, answer) => {
                 drop(answer.send(write_setting(&connection, name, &value)))
             }
+            Request::Close(answer) => return Some(answer),
         }
     }
+    None
 }
 
 fn read_setting(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {

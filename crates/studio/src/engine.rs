@@ -1,0 +1,156 @@
+//! One life of the engine: everything it is made of, started and ended in order.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::doors::Doors;
+use crate::obs_install::ObsInstall;
+use crate::obs_watch::ObsWatch;
+use crate::places;
+use crate::stage::{Outside, Parts, Stage, StudioHandle};
+use crate::store::{Opened, Store};
+use crate::worker::{WorkerConfig, WorkerPool};
+use anyhow::Context;
+use outputs::obs::MediaHandle;
+use rooms::{Limits, OwnerToken, Rooms, Setup};
+use signaling::{AllowedOrigins, Server};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// A running engine; end it with [`Engine::shutdown`].
+pub(crate) struct Engine {
+    server: Arc<Server>,
+    handle: StudioHandle,
+    owner: OwnerToken,
+    media: MediaHandle,
+    workers: WorkerPool,
+    store: Store,
+    stage: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Starts everything; the invite links work when this returns. Must be called on a tokio runtime.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir)).await?;
+        let Opened { store, saved, secrets } = opened?;
+        let clock = Clock::start();
+        let owner = OwnerToken::new(secrets.owner_token);
+        let setup = Setup {
+            limits: Limits {
+                peers_per_room: config.max_peers_per_room,
+                grace: config.grace,
+                ..Limits::default()
+            },
+            slot_count: config.slot_count,
+            key: secrets.signing_key,
+            owner: owner.clone(),
+            seed: rand::random(),
+        };
+        let rooms = Rooms::restore(setup, saved, clock.now());
+
+        let forwarding = WorkerConfig {
+            ports: config.media_ports.clone(),
+            announced: config.announced.clone(),
+            max_incoming_bitrate: config.max_incoming_bitrate,
+        };
+        let (workers, worker_events) = WorkerPool::start(&forwarding, config.workers)?;
+        let (media, media_events) = start_media(&config, workers.clone());
+        let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(config.obs.plugin.clone()));
+        let (doors, addresses) =
+            Doors::new(config.lan_listen, config.announced.clone(), config.data_dir.clone(), store.clone());
+
+        let parts = Parts {
+            rooms,
+            clock,
+            store: store.clone(),
+            workers: workers.clone(),
+            worker_events,
+            media: media.clone(),
+            media_events,
+            addresses,
+            obs: obs_seen,
+            ice_servers: config.ice_servers.clone(),
+        };
+        let outside = Outside { doors: doors.clone(), obs };
+        let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
+        let stage = tokio::spawn(stage.run());
+
+        let origins = AllowedOrigins::parse(&config.allowed_origins).context("`listen.allowed_origins`")?;
+        let pages = signaling::Config { origins, ..signaling::Config::new(config.control_listen) };
+        let server = Server::start(pages, handle.clone())
+            .await
+            .context("another Greenroom may be running; end it, or choose another port with --listen")?;
+        let server = Arc::new(server);
+        doors.attach(&server).await;
+        let ports: Vec<u16> = workers.iter().map(|worker| worker.media_address().port()).collect();
+        tracing::info!(control = %server.control_addr(), media = ?ports, "Greenroom is ready");
+        Ok(Self { server, handle, owner, media, workers, store, stage })
+    }
+
+    pub fn control_addr(&self) -> SocketAddr {
+        self.server.control_addr()
+    }
+
+    pub fn owner(&self) -> &OwnerToken {
+        &self.owner
+    }
+
+    /// Resolves when the stage has failed: without it nobody can be let in, moved or told anything.
+    pub async fn failed(&self) {
+        self.handle.stage_ended().await;
+    }
+
+    /// A fault of the tester's choice. Such a thing does not exist in a release build.
+    #[cfg(debug_assertions)]
+    pub async fn suffer(&self, fault: crate::Fault) {
+        match fault {
+            crate::Fault::Worker(index) => {
+                let _: Result<(), _> =
+                    self.workers.at(index).call(|_, _| panic!("a fault was asked for")).await;
+            }
+            crate::Fault::Stage => self.handle.fail().await,
+        }
+    }
+
+    /// In order, and within the time given: guests are told, sockets close, the media worker ends, forwarding ends.
+    pub async fn shutdown(self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let goodbye = async {
+            self.handle.say_goodbye(RESUME_IN).await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        if tokio::time::timeout(within / 4, goodbye).await.is_err() {
+            tracing::warn!("not everybody could be told that Greenroom closes");
+        }
+        self.server.shutdown(Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2).await;
+        let rest = deadline.saturating_duration_since(Instant::now());
+        if tokio::time::timeout(rest + KILL_TIME, self.media.shutdown(rest / 2)).await.is_err() {
+            tracing::warn!("the media worker did not end in time");
+        }
+        self.workers.stop();
+        self.stage.abort();
+        // Ended by the line above or by itself.
+        let _ = self.stage.await;
+        self.store.close().await;
+        tracing::info!("Greenroom has ended");
+    }
+}
+
+fn start_media(config: &Config, workers: WorkerPool) -> (MediaHandle, outputs::obs::MediaEvents) {
+    let media = outputs::obs::Config {
+        program: places::media_worker(config.obs.media_worker.clone()),
+        socket_path: places::obs_socket(config.obs.socket.clone()),
+        slot_count: config.slot_count,
+    };
+    outputs::obs::start(media, Box::new(move |pipe| workers.attach_media_pipe(pipe)))
+}
+
+/// What guests are told to wait before they come back: about a restart's time.
+const RESUME_IN: Duration = Duration::from_secs(2);
+/// Notices are on their way through each socket's own task.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// For the system to end a process that was killed.
+const KILL_TIME: Duration = Duration::from_millis(500);
