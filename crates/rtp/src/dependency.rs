@@ -100,19 +100,35 @@ impl Descriptor {
     /// Reads a descriptor against the structure told before; a new structure it brings is put into `structure`.
     /// `None`: malformed, or of a structure that is not known.
     pub fn parse(data: &[u8], structure: &mut Option<Box<Structure>>) -> Option<Self> {
-        let mut bits = BitReader::new(data);
-        let (start_of_frame, end_of_frame) = (bits.bit()?, bits.bit()?);
-        let template_id = bits.bits(6)? as u8;
-        let frame_number = bits.bits(16)? as u16;
-        let flags = if data.len() > MANDATORY_LEN { bits.bits(5)? as u8 } else { 0 };
-        if flags & HAS_STRUCTURE != 0 {
-            let read = Structure::read(&mut bits)?;
+        if let Some(read) = Self::attached_structure(data)? {
             match structure.as_deref_mut() {
                 Some(known) => *known = read,
                 None => *structure = Some(Box::new(read)),
             }
         }
-        let structure = structure.as_deref()?;
+        Self::parse_again(data, structure.as_deref()?)
+    }
+
+    /// The structure that comes with a descriptor, if it brings one; `None`: malformed.
+    fn attached_structure(data: &[u8]) -> Option<Option<Structure>> {
+        let flags = data.get(MANDATORY_LEN).map_or(0, |octet| octet >> 3);
+        if flags & HAS_STRUCTURE == 0 {
+            return Some(None);
+        }
+        let mut bits = BitReader::new(data);
+        bits.bits(FLAGS_END)?;
+        Structure::read(&mut bits).map(Some)
+    }
+
+    /// Reads a descriptor against its own structure, or that one if it brings none; nothing is remembered.
+    pub fn parse_again(data: &[u8], structure: &Structure) -> Option<Self> {
+        let mut bits = BitReader::new(data);
+        let (start_of_frame, end_of_frame) = (bits.bit()?, bits.bit()?);
+        let template_id = bits.bits(6)? as u8;
+        let frame_number = bits.bits(16)? as u16;
+        let flags = if data.len() > MANDATORY_LEN { bits.bits(5)? as u8 } else { 0 };
+        let attached = if flags & HAS_STRUCTURE != 0 { Some(Structure::read(&mut bits)?) } else { None };
+        let structure = attached.as_ref().unwrap_or(structure);
         let structure_end = bits.position();
         let mut active_targets = (flags & HAS_STRUCTURE != 0).then(|| structure.all_targets());
         if flags & HAS_ACTIVE_TARGETS != 0 {
@@ -165,7 +181,7 @@ impl Descriptor {
         writer.copy(data, 0, MANDATORY_LEN * 8)?;
         writer.bits(u32::from(self.flags | HAS_ACTIVE_TARGETS), 5)?;
         if self.has_structure {
-            writer.copy(data, MANDATORY_LEN * 8 + 5, self.structure_end.into())?;
+            writer.copy(data, FLAGS_END as usize, self.structure_end.into())?;
         }
         writer.bits(active, self.target_count.into())?;
         writer.copy(data, self.definitions.0.into(), self.definitions.1.into())?;
@@ -279,6 +295,10 @@ impl Structure {
         &self.targets[..usize::from(self.target_count)]
     }
 
+    pub fn chain_count(&self) -> u8 {
+        self.chain_count
+    }
+
     /// Width and height by spatial layer; empty if not told.
     pub fn sizes(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let told = self.sizes.iter().take(self.size_count.into());
@@ -344,6 +364,7 @@ impl BitWriter<'_> {
 
 /// What every descriptor has; a longer one goes on with flags.
 const MANDATORY_LEN: usize = 3;
+const FLAGS_END: u32 = MANDATORY_LEN as u32 * 8 + 5;
 const HAS_STRUCTURE: u8 = 0x10;
 const HAS_ACTIVE_TARGETS: u8 = 0x08;
 const CUSTOM_INDICATIONS: u8 = 0x04;

@@ -106,6 +106,8 @@ impl Consumer {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passed<'a> {
     values: [Option<&'a [u8]>; PASSED.len()],
+    /// Passed on, too, but often rewritten for each consumer.
+    pub dependency: Option<&'a [u8]>,
 }
 
 /// Passed on as they are. The others are made anew for each consumer.
@@ -120,7 +122,12 @@ const PASSED: [Extension; 5] = [
 impl<'a> Passed<'a> {
     pub fn read(packet: &Packet<'a>, ids: &ExtensionIds) -> Self {
         let mut passed = Self::default();
+        let dependency = ids.get(Extension::DependencyDescriptor);
         for element in packet.extensions() {
+            if dependency == Some(element.id) {
+                passed.dependency = Some(element.data);
+                continue;
+            }
             for (slot, extension) in passed.values.iter_mut().zip(PASSED) {
                 // Longer ones are not what they say, and would make every receiver's header grow.
                 if ids.get(extension) == Some(element.id) && element.data.len() <= 16 {
@@ -138,20 +145,32 @@ pub struct Fresh {
     pub transport_sequence: u16,
 }
 
-/// A whole RTP header, extensions included.
-pub struct Header {
-    bytes: [u8; MAX_HEADER],
-    len: usize,
+/// Room for a whole RTP header.
+pub struct HeaderBuffer {
+    short: [u8; MAX_HEADER],
+    /// Made for the rare long ones.
+    long: Option<[u8; MAX_LONG_HEADER]>,
 }
 
-impl Header {
-    pub fn build(
+impl HeaderBuffer {
+    pub fn new() -> Self {
+        Self { short: [0; MAX_HEADER], long: None }
+    }
+
+    /// Writes the header, extensions included. `dependency` is the packet's dependency descriptor as this consumer is to
+    /// see it.
+    pub fn write(
+        &mut self,
         fixed: FixedHeader,
         consumer: &Consumer,
         passed: &Passed<'_>,
+        dependency: Option<&[u8]>,
         fresh: &Fresh,
-    ) -> Option<Self> {
-        let mut bytes = [0; MAX_HEADER];
+    ) -> Option<&[u8]> {
+        let bytes: &mut [u8] = match dependency {
+            Some(value) if value.len() > 16 => self.long.insert([0; MAX_LONG_HEADER]),
+            _ => &mut self.short,
+        };
         let ids = &consumer.agreed.extensions;
         let mut writer = ExtensionWriter::new(&mut bytes[FIXED_HEADER..]);
         if let (Some(id), Some(mid)) = (ids.get(Extension::Mid), &consumer.agreed.parameters.mid) {
@@ -168,13 +187,12 @@ impl Header {
                 writer.push(id, value).ok()?;
             }
         }
+        if let (Some(value), Some(id)) = (dependency, ids.get(Extension::DependencyDescriptor)) {
+            writer.push(id, value).ok()?;
+        }
         let block = writer.finish().ok()?;
         bytes[..FIXED_HEADER].copy_from_slice(&fixed.to_bytes(block > 0));
-        Some(Self { bytes, len: FIXED_HEADER + block })
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        bytes.get(..FIXED_HEADER + block)
     }
 }
 
@@ -217,7 +235,9 @@ const RESEND_SLOTS: usize = 256;
 const MAX_ALLOWANCE: u64 = 128 * 1024;
 const MIN_RESEND_BITRATE: u64 = 300_000;
 /// Fixed header and every extension in two-byte form while it is written.
-const MAX_HEADER: usize = FIXED_HEADER + 148;
+const MAX_HEADER: usize = FIXED_HEADER + 166;
+/// With a dependency descriptor that brings its structure.
+const MAX_LONG_HEADER: usize = MAX_HEADER + 240;
 const SENT_REPORTS: usize = 8;
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Layers: which of them a receiver is to have, and what a producer offers at what price.
 
+use crate::clock::Millis;
+use crate::rate::RateMeter;
+
 /// How much of a layered stream: everything up to this spatial and this temporal layer, counted from 0.
 ///
 /// The order is the order of quality: first resolution, then frame rate. So the smaller of two wishes is their `min`,
@@ -55,14 +58,116 @@ impl Ladder {
     }
 }
 
+/// What arrives of each layer of one producer. Made once, about 2 kB.
+#[derive(Debug, Default)]
+pub struct LayerMeter {
+    cells: [[Cell; MAX_TEMPORAL]; MAX_SPATIAL],
+    /// Of all encodings together.
+    pictures: u64,
+    /// Of the newest packet of each encoding.
+    timestamps: [Option<u32>; MAX_SPATIAL],
+    /// Higher spatial layers do without the lower ones: simulcast, or SVC between key pictures.
+    is_independent: bool,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    rate: RateMeter,
+    last: Option<Millis>,
+    /// How many pictures had begun then.
+    at_picture: u64,
+}
+
+impl LayerMeter {
+    /// Counts a packet of encoding `stream`, of these `layers` of the producer.
+    pub fn note(&mut self, stream: u8, layers: Layers, timestamp: u32, len: usize, ms: Millis) {
+        let before = self.timestamps[usize::from(stream).min(MAX_SPATIAL - 1)].replace(timestamp);
+        if before != Some(timestamp) {
+            self.pictures += 1;
+        }
+        let spatial = usize::from(layers.spatial).min(MAX_SPATIAL - 1);
+        let cell = &mut self.cells[spatial][usize::from(layers.temporal).min(MAX_TEMPORAL - 1)];
+        cell.rate.record(ms, len);
+        cell.last = Some(ms);
+        cell.at_picture = self.pictures;
+    }
+
+    pub fn set_independent(&mut self, is_independent: bool) {
+        self.is_independent = is_independent;
+    }
+
+    /// What flows, and what each choice costs.
+    pub fn ladder(&self, ms: Millis) -> Ladder {
+        let mut ladder = Ladder::default();
+        let mut below = 0;
+        for (spatial, cells) in (0u8..).zip(&self.cells) {
+            let mut bitrate = if self.is_independent { 0 } else { below };
+            for (temporal, cell) in (0u8..).zip(cells).filter(|(_, cell)| self.is_flowing(cell, ms)) {
+                bitrate += cell.rate.bitrate(ms);
+                ladder.push(Rung { layers: Layers { spatial, temporal }, bitrate });
+            }
+            below = bitrate;
+        }
+        ladder
+    }
+
+    /// A layer has gone when nothing came of it for long; sooner when the others go on without it.
+    fn is_flowing(&self, cell: &Cell, ms: Millis) -> bool {
+        let Some(silence) = cell.last.map(|last| ms.saturating_sub(last)) else { return false };
+        let without_it = self.pictures - cell.at_picture;
+        silence < SILENT && (silence < MISSED || without_it < MISSED_PICTURES)
+    }
+}
+
 /// Spatial and temporal layers of each producer that are told apart; higher ones go with the highest.
-pub const MAX_SPATIAL: usize = 4;
+pub const MAX_SPATIAL: usize = 8;
 pub const MAX_TEMPORAL: usize = 4;
 const MAX_RUNGS: usize = MAX_SPATIAL * MAX_TEMPORAL;
+/// Longer than the pauses of a screen that hardly changes.
+const SILENT: Millis = 1_500;
+/// A picture of five in a second may be late by half its time.
+const MISSED: Millis = 300;
+/// Three rounds of the longest temporal pattern in use.
+const MISSED_PICTURES: u64 = 12;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_that_stops_while_others_go_on_is_missed_soon() {
+        let mut meter = LayerMeter::default();
+        meter.set_independent(true);
+        let spatial = |meter: &LayerMeter, ms| meter.ladder(ms).rungs().last().map(|r| r.layers.spatial);
+        for n in 0..60u64 {
+            for stream in 0..if n < 30 { 3 } else { 2 } {
+                meter.note(stream, Layers::new(stream, 0), n as u32 * 3_000, 1_000, n * 33);
+            }
+            if n == 36 {
+                assert_eq!(spatial(&meter, n * 33), Some(2), "not missed yet");
+            }
+        }
+        assert_eq!(spatial(&meter, 60 * 33), Some(1));
+        assert_eq!(spatial(&meter, 60 * 33 + 1_000), Some(1), "all of them pause");
+        assert_eq!(spatial(&meter, 60 * 33 + 2_000), None);
+    }
+
+    #[test]
+    fn a_rung_costs_what_it_takes_from_below() {
+        let mut meter = LayerMeter::default();
+        for n in 0..100u64 {
+            for spatial in 0..2 {
+                let layers = Layers::new(spatial, (n % 2) as u8);
+                meter.note(0, layers, n as u32 * 900, 100 * (1 + usize::from(spatial)), n * 10);
+            }
+        }
+        let costs = |meter: &LayerMeter| -> Vec<u64> {
+            meter.ladder(990).rungs().iter().map(|r| r.bitrate / 1_000).collect()
+        };
+        assert_eq!(costs(&meter), [40, 80, 160, 240]);
+        meter.set_independent(true);
+        assert_eq!(costs(&meter), [40, 80, 80, 160]);
+    }
 
     #[test]
     fn a_wish_and_a_limit_make_a_choice() {

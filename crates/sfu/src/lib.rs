@@ -21,6 +21,7 @@ mod egress;
 mod error;
 mod forward;
 mod ice;
+mod layering;
 mod layers;
 mod nack;
 mod ortc;

@@ -1,7 +1,8 @@
 //! One track a client sends, as the router sees it.
 
 use crate::clock::Millis;
-use crate::layers::{Ladder, Layers, Rung};
+use crate::forward::Kind;
+use crate::layers::{Ladder, LayerMeter, Layers, Rung};
 use crate::ortc::codec::Codec;
 use crate::ortc::produce::Produced;
 use crate::receive::Stream;
@@ -16,6 +17,8 @@ pub struct Producer {
     pub paused: bool,
     /// One per encoding, worst first as simulcast lists them.
     pub streams: Vec<Stream>,
+    /// Of pictures.
+    pub layers: Option<Box<LayerMeter>>,
     pub consumers: Vec<usize>,
     pub taps: Vec<usize>,
     /// Loudest packet of the last while, −127 to 0 dBov (RFC 6464).
@@ -30,16 +33,37 @@ impl Producer {
     /// What flows, and what each choice costs. Empty while nothing flows: a still screen sends nothing for long, and its
     /// receivers should stay where they are.
     pub fn ladder(&self, ms: Millis) -> Ladder {
+        if let Some(meter) = &self.layers {
+            return meter.ladder(ms);
+        }
         let mut ladder = Ladder::default();
-        for (spatial, stream) in (0u8..).zip(&self.streams).filter(|(_, s)| s.is_flowing(ms)) {
-            ladder.push(Rung { layers: Layers { spatial, temporal: 0 }, bitrate: stream.rate.bitrate(ms) });
+        for stream in self.streams.iter().filter(|s| s.is_flowing(ms)) {
+            ladder.push(Rung { layers: Layers::default(), bitrate: stream.rate.bitrate(ms) });
         }
         ladder
     }
 
-    /// Where a receiver begins.
-    pub fn best_layers(&self, limit: Layers, ms: Millis) -> Layers {
-        self.ladder(ms).best_within(limit).map_or(Layers::default(), |rung| rung.layers)
+    /// What its spatial layers are.
+    pub fn layer_kind(&self) -> Kind {
+        if self.streams.len() > 1 { Kind::Simulcast } else { Kind::Single }
+    }
+
+    /// What a receiver who may have `wish` is to aim at; `None` while nothing flows.
+    ///
+    /// Spatially a layer that is there; in time all that is allowed, since a layer more may come with any picture.
+    pub fn aim(&self, ladder: &Ladder, wish: Layers) -> Option<Layers> {
+        let spatial = ladder.best_within(wish)?.layers.spatial;
+        let temporal = if spatial < wish.spatial { u8::MAX } else { wish.temporal };
+        Some(Layers { spatial, temporal })
+    }
+
+    /// Where a receiver begins: as the layers flow, or before they do as they were announced.
+    pub fn first_aim(&self, ms: Millis) -> Layers {
+        let announced = match self.layer_kind() {
+            Kind::Simulcast => 0,
+            Kind::Single => self.agreed.spatial_layers.saturating_sub(1),
+        };
+        self.aim(&self.ladder(ms), Layers::ALL).unwrap_or(Layers::new(announced, u8::MAX))
     }
 
     /// The timestamp layer `to` would show at the moment layer `from` shows `timestamp`, by what the sender's reports
@@ -62,5 +86,6 @@ pub fn video_codec(codec: Codec) -> Option<VideoCodec> {
         Codec::Vp8 => Some(VideoCodec::Vp8),
         Codec::Vp9 => Some(VideoCodec::Vp9),
         Codec::H264 => Some(VideoCodec::H264),
+        Codec::Av1 => Some(VideoCodec::Av1),
     }
 }

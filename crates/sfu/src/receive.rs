@@ -5,6 +5,7 @@ use crate::nack::NackList;
 use crate::rate::RateMeter;
 use crate::replay::ReplayWindow;
 use crate::ring::PacketRing;
+use rtp::dependency::Structure;
 use rtp::rtcp::{ReportBlock, SenderInfo};
 use rtp::sequence::SequenceExtender;
 use std::time::Instant;
@@ -41,6 +42,8 @@ pub struct Stream {
     pub nack: NackList,
     pub asks_for_lost: bool,
     pub ring: PacketRing,
+    /// What its dependency descriptors refer to.
+    pub structure: Option<Box<Structure>>,
     /// First extended sequence number.
     base: Option<u64>,
     received: u64,
@@ -84,6 +87,7 @@ impl Stream {
             nack: NackList::default(),
             asks_for_lost: asks,
             ring: PacketRing::new(),
+            structure: None,
             base: None,
             received: 0,
             reported_expected: 0,

@@ -9,6 +9,7 @@ pub enum Codec {
     Vp8,
     Vp9,
     H264,
+    Av1,
 }
 
 impl Codec {
@@ -19,6 +20,7 @@ impl Codec {
             () if is("video/VP8") => Some(Self::Vp8),
             () if is("video/VP9") => Some(Self::Vp9),
             () if is("video/H264") => Some(Self::H264),
+            () if is("video/AV1") => Some(Self::Av1),
             () => None,
         }
     }
@@ -34,7 +36,8 @@ pub struct Description<'a> {
 }
 
 impl Description<'_> {
-    /// mediasoup's strict match: H.264 by packetization mode and profile (not level), VP9 by profile.
+    /// mediasoup's strict match: H.264 by packetization mode and profile (not level), VP9 by profile. And AV1 by
+    /// profile, which mediasoup leaves open: one that cannot be decoded helps nobody.
     pub fn matches(&self, other: &Description<'_>) -> bool {
         if !self.mime_type.eq_ignore_ascii_case(other.mime_type)
             || self.clock_rate != other.clock_rate
@@ -52,6 +55,8 @@ impl Description<'_> {
             Some(Codec::Vp9) => {
                 number(self.parameters, "profile-id") == number(other.parameters, "profile-id")
             }
+            // RTP Payload Format for AV1 §7.2.1.
+            Some(Codec::Av1) => number(self.parameters, "profile") == number(other.parameters, "profile"),
             _ => true,
         }
     }
@@ -151,8 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn vp9_matches_by_profile() {
+    fn vp9_and_av1_match_by_profile() {
         assert!(matches(json!({ "profile-id": 0 }), json!({}), "video/vp9"));
         assert!(!matches(json!({ "profile-id": 0 }), json!({ "profile-id": 2 }), "video/VP9"));
+        assert!(matches(json!({}), json!({ "profile": 0, "tier": 0, "level-idx": 5 }), "video/AV1"));
+        assert!(!matches(json!({}), json!({ "profile": 1 }), "video/AV1"));
     }
 }

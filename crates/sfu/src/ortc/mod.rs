@@ -19,6 +19,7 @@ pub enum Extension {
     AbsSendTime,
     TransportCc,
     AudioLevel,
+    DependencyDescriptor,
     VideoOrientation,
     TransmissionOffset,
     AbsCaptureTime,
@@ -26,13 +27,14 @@ pub enum Extension {
 }
 
 impl Extension {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mid,
         Self::Rid,
         Self::RepairedRid,
         Self::AbsSendTime,
         Self::TransportCc,
         Self::AudioLevel,
+        Self::DependencyDescriptor,
         Self::VideoOrientation,
         Self::TransmissionOffset,
         Self::AbsCaptureTime,
@@ -47,6 +49,7 @@ impl Extension {
             Self::AbsSendTime => rtp::ext::ABS_SEND_TIME,
             Self::TransportCc => rtp::ext::TRANSPORT_CC,
             Self::AudioLevel => rtp::ext::SSRC_AUDIO_LEVEL,
+            Self::DependencyDescriptor => rtp::ext::DEPENDENCY_DESCRIPTOR,
             Self::VideoOrientation => rtp::ext::VIDEO_ORIENTATION,
             Self::TransmissionOffset => rtp::ext::TOFFSET,
             Self::AbsCaptureTime => rtp::ext::ABS_CAPTURE_TIME,
@@ -58,7 +61,7 @@ impl Extension {
         Self::ALL.into_iter().find(|e| e.uri() == uri)
     }
 
-    /// The router's id, the one mediasoup prefers; 7 and 12 are extensions of its own we do not carry.
+    /// The router's id, the one mediasoup prefers; 12 is an extension of its own we do not carry.
     pub fn router_id(self) -> u8 {
         match self {
             Self::Mid => 1,
@@ -67,6 +70,7 @@ impl Extension {
             Self::AbsSendTime => 4,
             Self::TransportCc => 5,
             Self::AudioLevel => 6,
+            Self::DependencyDescriptor => 7,
             Self::VideoOrientation => 8,
             Self::TransmissionOffset => 9,
             Self::AbsCaptureTime => 10,
@@ -80,9 +84,11 @@ impl Extension {
                 &[MediaKind::Audio, MediaKind::Video]
             }
             Self::AudioLevel => &[MediaKind::Audio],
-            Self::Rid | Self::RepairedRid | Self::VideoOrientation | Self::TransmissionOffset => {
-                &[MediaKind::Video]
-            }
+            Self::Rid
+            | Self::RepairedRid
+            | Self::DependencyDescriptor
+            | Self::VideoOrientation
+            | Self::TransmissionOffset => &[MediaKind::Video],
         }
     }
 
@@ -146,6 +152,8 @@ pub fn router_capabilities() -> RtpCapabilities {
             json!({ "level-asymmetry-allowed": 1, "packetization-mode": 1, "profile-level-id": "42e01f" }),
         ),
         retransmission(106, 105),
+        video("video/AV1", 107, json!({})),
+        retransmission(108, 107),
     ];
     RtpCapabilities { codecs, header_extensions }
 }

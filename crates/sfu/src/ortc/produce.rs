@@ -3,6 +3,8 @@
 use super::codec::{Codec, Description, apt, is_rtx};
 use super::{Extension, ExtensionIds, router_capabilities};
 use crate::error::Error;
+use crate::layering::uses_dependency;
+use crate::producer::video_codec;
 use serde_json::{Map, Value};
 use wire::ortc::{
     ConsumerType, MediaKind, RtpCapabilities, RtpCodecCapability, RtpCodecParameters, RtpEncodingParameters,
@@ -23,6 +25,8 @@ pub struct Produced {
     /// The producer's ids.
     pub extensions: ExtensionIds,
     pub encodings: Vec<Encoding>,
+    /// As announced; each encoding of simulcast is one.
+    pub spatial_layers: u8,
     pub cname: Option<String>,
     pub supports: Feedback,
     /// In the router's numbers: what consumers' parameters are cut from.
@@ -66,11 +70,15 @@ pub fn produce(kind: MediaKind, parameters: RtpParameters) -> Result<Produced, E
         .map(|c| c.payload_type);
     let extensions = extension_ids(&parameters.header_extensions)?;
     let encodings = encodings(&parameters, kind, extensions)?;
-    let consumer_type = match (encodings.len(), codec, layers(&parameters.encodings)) {
-        (2.., ..) => ConsumerType::Simulcast,
-        (_, Codec::Vp9, Some(layers)) if layers != (1, 1) => ConsumerType::Svc,
+    let (spatial, temporal) = layers(&parameters.encodings).unwrap_or((1, 1));
+    let consumer_type = match (encodings.len(), codec) {
+        (2.., _) => ConsumerType::Simulcast,
+        (_, Codec::Vp9 | Codec::Av1) if (spatial, temporal) != (1, 1) => ConsumerType::Svc,
+        // In mediasoup's terms: simulcast of one encoding with temporal layers.
+        (_, Codec::Vp8 | Codec::H264) if (spatial, temporal) != (1, 1) => ConsumerType::Simulcast,
         _ => ConsumerType::Simple,
     };
+    let spatial_layers = if encodings.len() > 1 { encodings.len() as u8 } else { spatial };
     let has = |name: &str, parameter: &str| {
         media.rtcp_feedback.iter().any(|f| f.kind == name && f.parameter == parameter)
     };
@@ -89,9 +97,10 @@ pub fn produce(kind: MediaKind, parameters: RtpParameters) -> Result<Produced, E
         rtx_payload_type,
         mid: parameters.mid.clone(),
         extensions,
+        spatial_layers,
         cname: parameters.rtcp.cname.clone().filter(|c| !c.is_empty()),
         supports,
-        consumable: consumable(kind, &capabilities, capability, media, &parameters),
+        consumable: consumable(kind, codec, &capabilities, capability, media, &parameters),
         encodings,
     })
 }
@@ -181,6 +190,7 @@ fn encodings(parameters: &RtpParameters, kind: MediaKind, ids: ExtensionIds) -> 
 /// The same in the router's numbers (mediasoup's "consumable" parameters).
 fn consumable(
     kind: MediaKind,
+    codec: Codec,
     capabilities: &RtpCapabilities,
     capability: &RtpCodecCapability,
     media: &RtpCodecParameters,
@@ -208,6 +218,7 @@ fn consumable(
     let header_extensions = Extension::ALL
         .into_iter()
         .filter(|e| e.kinds().contains(&kind) && e.is_forwarded(kind))
+        .filter(|e| *e != Extension::DependencyDescriptor || tells_dependencies(codec))
         .map(|e| RtpHeaderExtensionParameters {
             uri: e.uri().into(),
             id: e.router_id(),
@@ -223,6 +234,11 @@ fn consumable(
         rtcp: parameters.rtcp.clone(),
         msid: parameters.msid.clone(),
     }
+}
+
+/// Other codecs tell enough in their payloads.
+fn tells_dependencies(codec: Codec) -> bool {
+    video_codec(codec).is_some_and(uses_dependency)
 }
 
 /// Spatial and temporal layers of the first encoding that names a scalability mode.
@@ -335,6 +351,6 @@ fn check_text(what: &str, text: &str, max: usize) -> Result<(), Error> {
 
 const MAX_CODECS: usize = 32;
 const MAX_EXTENSIONS: usize = 32;
-const MAX_ENCODINGS: usize = 16;
+const MAX_ENCODINGS: usize = crate::layers::MAX_SPATIAL;
 /// The longest element of a one-byte header extension (RFC 8285 §4.2); browsers use one to three characters.
 const MAX_NAME: usize = 16;

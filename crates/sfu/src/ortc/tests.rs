@@ -55,7 +55,15 @@ fn check_consumer(produced: &Produced, expected: &str, consumer_type: ConsumerTy
 fn the_router_announces_what_mediasoup_does_except_what_it_does_not_carry() {
     let mut expected: RtpCapabilities = parse(include_str!("golden/router-capabilities.json"));
     expected.header_extensions.retain(|e| Extension::from_uri(&e.uri).is_some());
-    let ours = router_capabilities();
+    for extension in &mut expected.header_extensions {
+        if extension.uri == rtp::ext::DEPENDENCY_DESCRIPTOR {
+            // mediasoup keeps it to itself; receivers of some layers have use for it.
+            extension.direction = Some("sendrecv".into());
+        }
+    }
+    let mut ours = router_capabilities();
+    // The recording is of a router that was made without AV1.
+    ours.codecs.retain(|c| !matches!(c.preferred_payload_type, Some(107 | 108)));
     assert_eq!(ours.codecs, expected.codecs);
     assert_eq!(ours.header_extensions, expected.header_extensions);
 }
@@ -154,7 +162,7 @@ fn bad_parameters_are_refused_with_the_reason() {
         assert!(matches!(refused, Err(Error::Invalid(_))), "{name}: {refused:?}");
     }
     let unsupported: &[(&str, Spoil)] = &[
-        ("AV1", |p| p.codecs[0].mime_type = "video/AV1".into()),
+        ("H.265", |p| p.codecs[0].mime_type = "video/H265".into()),
         ("another clock", |p| p.codecs[0].clock_rate = 48_000),
         ("VP9 profile 2", |p| {
             p.codecs[0].mime_type = "video/VP9".into();

@@ -1,14 +1,18 @@
 //! RTP: from one sender's packet in the clear to every receiver's, encrypted.
 
 use super::{TapSink, Worker, mark_dirty};
-use crate::consumer::{Fresh, Header, Passed};
-use crate::forward::Incoming;
+use crate::consumer::{Fresh, HeaderBuffer, Passed};
+use crate::forward::{Incoming, Kind, Placed};
+use crate::layering::Described;
+use crate::layers::Layers;
 use crate::ortc::Extension;
 use crate::ortc::codec::Codec;
 use crate::producer::Producer;
 use crate::transport::{MAX_SOURCES, Security, Source};
 use rtp::ext::{AbsSendTime, AudioLevel, stream_name, transport_sequence};
-use rtp::packet::{FixedHeader, Packet, set_payload_type, set_sequence_number, set_ssrc, set_timestamp};
+use rtp::packet::{
+    FixedHeader, Packet, set_marker, set_payload_type, set_sequence_number, set_ssrc, set_timestamp,
+};
 use std::time::Instant;
 
 impl Worker {
@@ -144,13 +148,31 @@ impl Worker {
     ) {
         let producer = &mut self.producers[source.producer];
         let codec = producer.video_codec();
-        let starts_picture_alone = codec.is_some_and(|c| c.is_keyframe_start(packet.payload()));
-        if let Some(stream) = producer.streams.get_mut(usize::from(source.layer)) {
-            if starts_picture_alone {
+        let passed = Passed::read(&packet, &producer.agreed.extensions);
+        let mut described = Described::SOUND;
+        if let Some(codec) = codec {
+            let kind = producer.layer_kind();
+            let Some(stream) = producer.streams.get_mut(usize::from(source.layer)) else { return };
+            described = Described::read(codec, packet.payload(), passed.dependency, &mut stream.structure);
+            if described.starts_picture_alone {
                 stream.keyframes.note_keyframe();
             }
-            if codec.is_some() {
-                stream.ring.push(sequence, packet.as_bytes());
+            stream.ring.push(sequence, packet.as_bytes());
+            if let Some(meter) = &mut producer.layers {
+                let structure = stream.structure.as_deref();
+                let layers = match kind {
+                    Kind::Simulcast => Layers { spatial: source.layer, ..described.layers() },
+                    Kind::Single => described.layers(),
+                };
+                if kind == Kind::Single
+                    && layers.spatial == 0
+                    && !described.starts_picture_alone
+                    && let Some(is_independent) = described.is_not_for_upper_layers(structure)
+                {
+                    meter.set_independent(is_independent);
+                }
+                let len = packet.as_bytes().len();
+                meter.note(source.layer, layers, packet.timestamp(), len, self.clock.ms(now));
             }
         }
         if producer.paused {
@@ -160,35 +182,29 @@ impl Worker {
         if let Some(level) = extensions.get(Extension::AudioLevel).and_then(|id| packet.extension(id)) {
             producer.audio_level = AudioLevel::parse(level).map(|l| l.dbov);
         }
-        let passed = Passed::read(&packet, extensions);
+        let producer = &self.producers[source.producer];
         let incoming = Incoming {
-            layer: source.layer,
+            stream: source.layer,
             sequence,
             timestamp: packet.timestamp(),
-            payload: packet.payload(),
-            starts_picture_alone,
+            marker: packet.marker(),
+            described: &described,
+            structure: producer.streams.get(usize::from(source.layer)).and_then(|s| s.structure.as_deref()),
         };
-        let producer = &self.producers[source.producer];
         let align = |to: u8| producer.translate_timestamp(source.layer, packet.timestamp(), to);
 
         for &tap in &producer.taps {
             let tap = &mut self.taps[tap];
             let Some(placed) = tap.forwarder.place(&incoming, align) else { continue };
-            if producer.streams.len() == 1 {
+            if placed.is_empty {
+                continue;
+            }
+            let is_as_it_came = producer.streams.len() == 1
+                && (placed.sequence, placed.marker) == (sequence, packet.marker());
+            if is_as_it_came {
                 taps.rtp(tap.tag, now, packet.as_bytes());
             } else {
-                tap_rewritten(
-                    tap.tag,
-                    now,
-                    &packet,
-                    producer,
-                    |bytes| {
-                        set_sequence_number(bytes, placed.sequence as u16);
-                        set_timestamp(bytes, placed.timestamp);
-                        placed.edit_payload(codec, &mut bytes[packet.header_len()..]);
-                    },
-                    taps,
-                );
+                tap_rewritten(tap.tag, now, &packet, producer, &placed, taps);
             }
         }
 
@@ -206,23 +222,27 @@ impl Worker {
             }
             let Some(placed) = consumer.forwarder.place(&incoming, align) else { continue };
             let fixed = FixedHeader {
-                marker: packet.marker(),
+                marker: placed.marker,
                 payload_type: consumer.agreed.payload_type,
                 sequence_number: placed.sequence as u16,
                 timestamp: placed.timestamp,
                 ssrc: consumer.agreed.ssrc,
             };
             let fresh = Fresh { send_time, transport_sequence: transport.transport_sequence as u16 };
-            let Some(header) = Header::build(fixed, consumer, &passed, &fresh) else { continue };
-            let payload = packet.payload();
+            let mut rewritten;
+            let dependency = match passed.dependency {
+                Some(data) => {
+                    rewritten = [0; 255];
+                    placed.edit_dependency(&described, data, &mut rewritten)
+                }
+                None => None,
+            };
+            let mut buffer = HeaderBuffer::new();
+            let Some(header) = buffer.write(fixed, consumer, &passed, dependency, &fresh) else { continue };
+            let payload = if placed.is_empty { &[] } else { packet.payload() };
             let edit = |payload: &mut [u8]| placed.edit_payload(codec, payload);
-            let pushed = transport.egress.push_rtp(
-                &keys.outbound,
-                placed.sequence,
-                header.as_bytes(),
-                [&[], payload],
-                edit,
-            );
+            let pushed =
+                transport.egress.push_rtp(&keys.outbound, placed.sequence, header, [&[], payload], edit);
             let Some(len) = pushed else { continue };
             if consumer.agreed.extensions.get(Extension::TransportCc).is_some() {
                 transport.transport_sequence += 1;
@@ -243,42 +263,53 @@ impl Worker {
         let consumer = &mut self.consumers[key];
         let (payload_type, ssrc) = consumer.agreed.rtx?;
         let producer = &self.producers[consumer.producer];
-        let (layer, original, placed) = consumer.forwarder.find_sent(number)?;
-        let bytes = producer.streams.get(usize::from(layer))?.ring.find(original)?;
-        let packet = Packet::parse(bytes).ok()?;
+        let sent = consumer.forwarder.find_sent(number)?;
+        let stream = producer.streams.get(usize::from(sent.stream))?;
+        let packet = Packet::parse(stream.ring.find(sent.original)?).ok()?;
+        let codec = producer.video_codec()?;
+        let passed = Passed::read(&packet, &producer.agreed.extensions);
+        let structure = stream.structure.as_deref();
+        let described = Described::read_again(codec, packet.payload(), passed.dependency, structure);
+        let incoming = Incoming {
+            stream: sent.stream,
+            sequence: sent.original,
+            timestamp: packet.timestamp(),
+            marker: packet.marker(),
+            described: &described,
+            structure,
+        };
+        let placed = consumer.forwarder.place_again(&sent, &incoming)?;
         let transport = &mut self.transports[consumer.transport];
         let Security::Connected { keys, .. } = &transport.security else { return None };
         let round_trip = consumer.remote.round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
-        if !consumer.resends.admit(number, bytes.len(), ms, round_trip, consumer.rate.bitrate(ms)) {
+        if !consumer.resends.admit(number, packet.as_bytes().len(), ms, round_trip, consumer.rate.bitrate(ms))
+        {
             return None;
         }
         let fixed = FixedHeader {
-            marker: packet.marker(),
+            marker: placed.marker,
             payload_type,
             sequence_number: consumer.rtx_sequence as u16,
-            timestamp: packet.timestamp().wrapping_add(placed.timestamp),
+            timestamp: placed.timestamp,
             ssrc,
         };
-        let passed = Passed::read(&packet, &producer.agreed.extensions);
         let fresh = Fresh {
             send_time: AbsSendTime::from_ns(self.clock.elapsed(now).as_nanos() as u64),
             transport_sequence: transport.transport_sequence as u16,
         };
-        let header = Header::build(fixed, consumer, &passed, &fresh)?;
-        let codec = producer.video_codec();
+        let mut rewritten = [0; 255];
+        let dependency =
+            passed.dependency.and_then(|data| placed.edit_dependency(&described, data, &mut rewritten));
+        let mut buffer = HeaderBuffer::new();
+        let header = buffer.write(fixed, consumer, &passed, dependency, &fresh)?;
         let edit = |payload: &mut [u8]| {
             if let Some(payload) = payload.get_mut(2..) {
-                placed.edit_payload(codec, payload);
+                placed.edit_payload(Some(codec), payload);
             }
         };
-        let payload = [&number.to_be_bytes()[..], packet.payload()];
-        let len = transport.egress.push_rtp(
-            &keys.outbound,
-            consumer.rtx_sequence,
-            header.as_bytes(),
-            payload,
-            edit,
-        )?;
+        let payload = if placed.is_empty { &[] } else { packet.payload() };
+        let payload = [&number.to_be_bytes()[..], payload];
+        let len = transport.egress.push_rtp(&keys.outbound, consumer.rtx_sequence, header, payload, edit)?;
         consumer.rtx_sequence += 1;
         if consumer.agreed.extensions.get(Extension::TransportCc).is_some() {
             transport.transport_sequence += 1;
@@ -292,13 +323,13 @@ impl Worker {
     }
 }
 
-/// Hands a tap a packet of one simulcast layer as if there were one stream only.
+/// Hands a tap a packet of one of several layers as if there were no others.
 fn tap_rewritten(
     tag: u32,
     now: Instant,
     packet: &Packet<'_>,
     producer: &Producer,
-    edit: impl FnOnce(&mut [u8]),
+    placed: &Placed,
     taps: &mut dyn TapSink,
 ) {
     let mut scratch = [0; 2_048];
@@ -308,7 +339,10 @@ fn tap_rewritten(
     if let Some(ssrc) = producer.streams.first().and_then(|s| s.ssrc) {
         set_ssrc(copy, ssrc);
     }
-    edit(copy);
+    set_sequence_number(copy, placed.sequence as u16);
+    set_timestamp(copy, placed.timestamp);
+    set_marker(copy, placed.marker);
+    placed.edit_payload(producer.video_codec(), &mut copy[packet.header_len()..]);
     taps.rtp(tag, now, copy);
 }
 

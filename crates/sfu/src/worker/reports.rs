@@ -156,7 +156,7 @@ impl Worker {
             return;
         }
         consumer.plis += 1;
-        let layer = consumer.forwarder.current().unwrap_or(consumer.forwarder.target()).spatial;
+        let layer = consumer.forwarder.keyframe_stream();
         let producer = consumer.producer;
         self.request_keyframe_of(now, producer, layer);
     }

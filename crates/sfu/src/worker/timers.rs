@@ -100,25 +100,25 @@ impl Worker {
         }
     }
 
-    /// Simulcast: consumers and taps follow the best layer that flows, within what they prefer.
+    /// Consumers and taps follow the best layers that flow, within what they prefer and may have.
     fn tick_layers(&mut self, now: Instant, ms: Millis) {
         for key in 0..self.producers.capacity() {
-            let Some(producer) = self.producers.get(key).filter(|p| p.streams.len() > 1 && !p.paused) else {
+            let Some(producer) = self.producers.get(key).filter(|p| p.layers.is_some() && !p.paused) else {
                 continue;
             };
             let ladder = producer.ladder(ms);
             let mut changed = false;
             for consumer in &producer.consumers {
                 let consumer = &mut self.consumers[*consumer];
-                let Some(best) = ladder.best_within(consumer.wish()) else { continue };
-                changed |= !consumer.paused && best.layers != consumer.forwarder.target();
-                consumer.forwarder.set_target(best.layers);
+                let Some(aim) = producer.aim(&ladder, consumer.wish()) else { continue };
+                changed |= !consumer.paused && aim != consumer.forwarder.target();
+                consumer.forwarder.set_target(aim);
             }
             for tap in &producer.taps {
                 let tap = &mut self.taps[*tap];
-                let Some(best) = ladder.best_within(tap.wish) else { continue };
-                changed |= best.layers != tap.forwarder.target();
-                tap.forwarder.set_target(best.layers);
+                let Some(aim) = producer.aim(&ladder, tap.wish) else { continue };
+                changed |= aim != tap.forwarder.target();
+                tap.forwarder.set_target(aim);
             }
             if changed {
                 self.request_wanted_keyframes(now, key);

@@ -71,6 +71,7 @@ impl Worker {
             consumers: Vec::new(),
             taps: Vec::new(),
             audio_level: None,
+            layers: (kind == MediaKind::Video).then(Default::default),
         });
         transport.producers.push(producer);
         for (layer, encoding) in (0u8..).zip(&self.producers[producer].agreed.encodings) {
@@ -143,8 +144,8 @@ impl Worker {
         let codec = video_codec(agreed.codec);
         // Below 2^15, so that losing the first packets cannot lose a roll-over (RFC 3711 §3.3.1).
         let first_out = self.random.random_range(1..0x7000);
-        let mut forwarder = Forwarder::new(codec, first_out);
-        forwarder.set_target(source.best_layers(Layers::ALL, self.clock.ms(now)));
+        let mut forwarder = Forwarder::new(codec, source.layer_kind(), first_out);
+        forwarder.set_target(source.first_aim(self.clock.ms(now)));
         let id = ConsumerId(super::marked_uuid(&mut self.random, self.mark));
         let options = ConsumerOptions {
             id,
@@ -210,7 +211,7 @@ impl Worker {
     pub fn request_key_frame(&mut self, now: Instant, consumer: ConsumerId) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
         let consumer = &self.consumers[key];
-        let layer = consumer.forwarder.target().spatial;
+        let layer = consumer.forwarder.target_stream();
         self.request_keyframe_of(now, consumer.producer, layer);
         Ok(())
     }
@@ -235,8 +236,8 @@ impl Worker {
         }
         let id = TapId(self.uuid());
         let source = &mut self.producers[key];
-        let mut forwarder = Forwarder::for_tap(source.video_codec());
-        forwarder.set_target(source.best_layers(Layers::ALL, self.clock.ms(now)));
+        let mut forwarder = Forwarder::for_tap(source.video_codec(), source.layer_kind());
+        forwarder.set_target(source.first_aim(self.clock.ms(now)));
         let tap = self.taps.insert(Tap { id, producer: key, tag, wish: Layers::ALL, forwarder });
         source.taps.push(tap);
         self.tap_keys.insert(id, tap);
@@ -259,7 +260,7 @@ impl Worker {
 
     pub fn tap_key_frame(&mut self, now: Instant, tap: TapId) {
         if let Some(tap) = self.tap_keys.get(&tap).and_then(|key| self.taps.get(*key)) {
-            let (producer, layer) = (tap.producer, tap.forwarder.target().spatial);
+            let (producer, layer) = (tap.producer, tap.forwarder.target_stream());
             self.request_keyframe_of(now, producer, layer);
         }
     }
@@ -324,13 +325,13 @@ impl Worker {
             .iter()
             .map(|c| &self.consumers[*c])
             .filter(|c| !c.paused && c.forwarder.wants_keyframe())
-            .map(|c| c.forwarder.target().spatial)
+            .map(|c| c.forwarder.target_stream())
             .chain(
                 source
                     .taps
                     .iter()
                     .map(|t| &self.taps[*t].forwarder)
-                    .filter_map(|f| f.wants_keyframe().then_some(f.target().spatial)),
+                    .filter_map(|f| f.wants_keyframe().then_some(f.target_stream())),
             )
             .fold(0u32, |set, layer| set | 1 << layer.min(31));
         for layer in (0..32).filter(|layer| wanted & 1 << layer != 0) {
