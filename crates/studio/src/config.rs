@@ -20,7 +20,7 @@ pub struct Config {
     pub lan_listen: SocketAddr,
     /// Forwarding threads, each with a port of its own.
     pub workers: usize,
-    /// UDP ports to try for media, in order; each forwarding thread takes the first that is free.
+    /// Ports to try for media (UDP, and TCP on the same number), in order; each forwarding thread takes the first that is free.
     pub media_ports: Vec<u16>,
     /// Addresses offered to clients; empty means all of this machine's.
     pub announced: Vec<IpAddr>,

@@ -2,6 +2,7 @@
 
 import { io } from 'socket.io-client';
 import { ConnectionLost, Refusal, isFailure } from './failure';
+import type { AddIceCandidate } from './wire/AddIceCandidate';
 import type { Chat } from './wire/Chat';
 import type { ConnectTransport } from './wire/ConnectTransport';
 import type { Consume } from './wire/Consume';
@@ -29,6 +30,7 @@ export interface Requests {
   'join-room': [JoinRoom, Joined];
   'create-webrtc-transport': [{ direction: Direction }, TransportOptions];
   'connect-transport': [ConnectTransport, { connected: boolean }];
+  'add-ice-candidate': [AddIceCandidate, Nothing];
   'restart-ice': [TransportRef, { iceParameters: IceParameters }];
   produce: [Produce, { id: ProducerId }];
   consume: [Consume, ConsumerReply];

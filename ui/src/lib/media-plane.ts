@@ -6,6 +6,7 @@ import type { RtpCapabilities as DeviceCapabilities, RtpParameters as DevicePara
 import type { Ask } from './channel';
 import { Emitter } from './emitter';
 import { ConnectionLost, Refusal } from './failure';
+import { tellPath } from './path-report';
 import type { Direction } from './wire/Direction';
 import type { IceServer } from './wire/IceServer';
 import type { MediaKind } from './wire/MediaKind';
@@ -173,6 +174,8 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     const options = { ...answer, iceServers: answer.iceServers.length > 0 ? answer.iceServers : iceServers } as TransportOptions;
     const transport = direction === 'send' ? this.#device.createSendTransport(options) : this.#device.createRecvTransport(options);
     this.#transports[direction] = transport;
+    // A studio behind a NAT has to send first; it needs to know where to.
+    tellPath(transport, report => void this.#ask()('add-ice-candidate', report).catch(() => {}));
     transport.on('connect', ({ dtlsParameters }, done, fail) => {
       const parameters = { role: dtlsParameters.role ?? 'auto', fingerprints: dtlsParameters.fingerprints };
       this.#ask()('connect-transport', { transportId: transport.id, dtlsParameters: parameters }).then(() => done(), fail);

@@ -162,6 +162,9 @@ impl Stage {
         let mut options =
             self.try_sfu(router.0, move |sfu, now| sfu.create_transport(now, router, direction)).await?;
         options.ice_servers = self.ice_servers.clone();
+        if asked.force_tcp == Some(true) {
+            options.ice_candidates.retain(|candidate| candidate.protocol == "tcp");
+        }
         self.change(session, PeerCommand::AddTransport { id: options.id, direction }).await?;
         Ok(PeerReply::Transport(Box::new(options)))
     }

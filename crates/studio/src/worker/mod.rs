@@ -9,11 +9,13 @@ mod media_pipe;
 mod pool;
 mod restart;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
 use media_pipe::MediaPipe;
 use mio::{Events, Interest, Poll, Token, Waker};
+use sfu::Protocol;
 use socket::MediaSocket;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use tcp::TcpDoor;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -125,11 +128,17 @@ impl WorkerHandle {
         let poll = Poll::new()?;
         poll.registry().register(socket.source(), SOCKET, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let tcp = TcpDoor::open(media_address, poll.registry())
+            .inspect_err(|error| {
+                tracing::warn!(%error, port = media_address.port(), "media has no TCP port; guests whose networks block UDP cannot join");
+            })
+            .ok();
+        let has_tcp = tcp.is_some();
         let announced = candidates(&config.announced, media_address.port());
         let begin = move || {
             let config = sfu::Config {
                 announced: announced.clone(),
-                announced_tcp: Vec::new(),
+                announced_tcp: if has_tcp { announced.clone() } else { Vec::new() },
                 max_incoming_bitrate: config.max_incoming_bitrate,
                 seed: rand::random(),
             };
@@ -141,6 +150,7 @@ impl WorkerHandle {
         let driver = Driver {
             poll,
             socket,
+            tcp,
             sfu,
             inbox,
             index: index.into(),
@@ -205,6 +215,8 @@ impl WorkerHandle {
 struct Driver {
     poll: Poll,
     socket: MediaSocket,
+    /// None when another program has the port.
+    tcp: Option<TcpDoor>,
     sfu: sfu::Worker,
     inbox: std_mpsc::Receiver<Command>,
     index: usize,
@@ -224,7 +236,7 @@ enum Next {
 
 impl Driver {
     fn run(&mut self) {
-        let mut ready = Events::with_capacity(8);
+        let mut ready = Events::with_capacity(64);
         loop {
             if let Err(error) = self.poll.poll(&mut ready, self.patience())
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -234,6 +246,9 @@ impl Driver {
             }
             if let Next::Stop = self.run_commands() {
                 return;
+            }
+            if let Some(tcp) = &mut self.tcp {
+                ready.iter().for_each(|event| tcp.note_ready(event));
             }
             self.receive();
             let now = Instant::now();
@@ -254,7 +269,17 @@ impl Driver {
 
     /// How long to wait for a packet or a command.
     fn patience(&self) -> Option<Duration> {
-        let timeout = self.sfu.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        if self.tcp.as_ref().is_some_and(TcpDoor::has_more) {
+            return Some(Duration::ZERO);
+        }
+        let sweep = self.tcp.as_ref().and_then(TcpDoor::poll_timeout);
+        let timeout = self
+            .sfu
+            .poll_timeout()
+            .into_iter()
+            .chain(sweep)
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()));
         // Datagrams left in the socket by a full batch raise no new edge: look again at once. After a new beginning
         // they may be there too.
         match (self.socket.has_more(), self.news) {
@@ -277,14 +302,24 @@ impl Driver {
     }
 
     fn receive(&mut self) {
-        let Self { socket, sfu, pipe, .. } = self;
+        let Self { socket, tcp, sfu, pipe, .. } = self;
         socket.receive_batch(|now, from, datagram| sfu.handle_datagram(now, from, datagram, pipe));
+        if let Some(tcp) = tcp {
+            tcp.receive(Instant::now(), sfu, pipe);
+        }
     }
 
     fn transmit(&mut self, now: Instant) {
-        let Self { socket, sfu, counters, .. } = self;
+        let Self { socket, tcp, sfu, counters, .. } = self;
         sfu.flush(now, &mut |transmit| {
-            if !socket.send(transmit.destination, transmit.contents, transmit.segment_size) {
+            let sfu::Transmit { protocol, destination, contents, segment_size } = transmit;
+            let is_sent = match protocol {
+                Protocol::Udp => socket.send(destination, contents, segment_size),
+                Protocol::Tcp => {
+                    tcp.as_mut().is_some_and(|tcp| tcp.send(destination, contents, segment_size))
+                }
+            };
+            if !is_sent {
                 counters.send_dropped.fetch_add(1, Ordering::Relaxed);
             }
         });
