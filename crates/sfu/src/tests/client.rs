@@ -57,7 +57,7 @@ pub struct Client {
     pub checks: Vec<Vec<u8>>,
     pub answers_checks: bool,
     pub undecryptable: usize,
-    extenders: HashMap<u32, SequenceExtender>,
+    pub extenders: HashMap<u32, SequenceExtender>,
     pub dtls_failure: Option<dtls::Failure>,
     pub is_closed: bool,
 }
@@ -107,7 +107,7 @@ impl Client {
         password: &str,
         edit: impl for<'b> FnOnce(Writer<'b>) -> Writer<'b> + 'a,
     ) -> Vec<u8> {
-        self.transaction += 1;
+        self.transaction = self.transaction.wrapping_add(1);
         let username = format!("{}:theirs", self.options.ice_parameters.username_fragment);
         let mut buffer = [0; stun::CAPACITY];
         let writer = Writer::new(&mut buffer, Kind::Request, &[self.transaction; 12]);
