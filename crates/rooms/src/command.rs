@@ -8,8 +8,11 @@ use wire::dashboard::Severity;
 use wire::link::Occupant;
 use wire::ortc::{Direction, MediaKind};
 use wire::rest::RoomStatus;
-use wire::sfu::{Notice, PeerInfo, PeerState, ProducerInfo, Role};
-use wire::{ConsumerId, DisplayName, InviteId, PeerId, ProducerId, RoomId, SlotId, TransportId};
+use wire::sfu::{DataProducerInfo, Notice, PeerInfo, PeerState, ProducerInfo, Role};
+use wire::{
+    ConsumerId, DataConsumerId, DataProducerId, DisplayName, InviteId, PeerId, ProducerId, RoomId, SlotId,
+    TransportId,
+};
 
 /// One connection's voice. A peer outlives it by its grace time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +65,20 @@ pub enum PeerCommand {
     PauseConsumer(ConsumerId),
     ResumeConsumer(ConsumerId),
     CloseConsumer(ConsumerId),
+    AddDataProducer {
+        transport: TransportId,
+        id: DataProducerId,
+        label: String,
+        protocol: String,
+        app_data: Map<String, Value>,
+    },
+    AddDataConsumer {
+        transport: TransportId,
+        id: DataConsumerId,
+        producer: DataProducerId,
+    },
+    CloseDataProducer(DataProducerId),
+    CloseDataConsumer(DataConsumerId),
     Chat(ChatText),
     RaiseHand(bool),
     SetDisplayName(DisplayName),
@@ -138,6 +155,7 @@ pub struct JoinReply {
     /// Empty while waiting: the green room looks at nobody.
     pub peers: Vec<PeerInfo>,
     pub producers: Vec<ProducerInfo>,
+    pub data_producers: Vec<DataProducerInfo>,
     pub resume_token: String,
     /// The peer never left: its transports and producers still stand.
     pub resumed: bool,
@@ -168,6 +186,8 @@ pub enum Effect {
     ResumeProducer(ProducerId),
     CloseProducer(ProducerId),
     CloseConsumer(ConsumerId),
+    CloseDataProducer(DataProducerId),
+    CloseDataConsumer(DataConsumerId),
     /// Who is in the slot now.
     Bind {
         slot: SlotId,

@@ -1,6 +1,7 @@
 //! Entering a room: by a resume token, the owner's token or an invite.
 
 use crate::command::{Effect, Join, JoinReply};
+use crate::data::new_data_producer;
 use crate::record::{Change, Invite, Muted, Seat, SeatId};
 use crate::refusal::Refusal;
 use crate::roster::{Peer, Presence, Rooms};
@@ -229,6 +230,9 @@ impl Rooms {
         for info in producers {
             self.tell_others(&room, id, new_producer(info));
         }
+        for info in self.data_producer_infos(id) {
+            self.tell_others(&room, id, new_data_producer(info));
+        }
     }
 
     fn check_capacity(&self, room: &RoomId) -> Result<(), Refusal> {
@@ -259,6 +263,7 @@ impl Rooms {
             display_name: peer.name.clone(),
             peers,
             producers,
+            data_producers: self.data_seen_by(id, peer),
             resume_token: self.key.sign_resume(peer.seat),
             resumed,
         }

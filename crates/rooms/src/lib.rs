@@ -8,12 +8,13 @@
 //!
 //! * a peer is in one room, a session speaks for one peer, and a slot shows at most one peer;
 //! * a room never holds more peers or producers than its limits;
-//! * every consumer has a producer, in the same room, and belongs to a live peer;
+//! * every consumer has a producer, in the same room, and belongs to a live peer; data channels likewise;
 //! * what a waiting guest sends is seen by nobody in the room, and a waiting guest receives nothing;
 //! * every guest came in by an invite and was not removed.
 #![forbid(unsafe_code)]
 
 mod command;
+mod data;
 mod join;
 mod leave;
 mod media;

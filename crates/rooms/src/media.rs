@@ -54,15 +54,7 @@ impl Rooms {
     ) -> Result<TransportId, Refusal> {
         let id = self.peer_of(session)?;
         self.live(id)?;
-        let transport = match transport {
-            Some(transport) => transport,
-            None => self
-                .transports
-                .iter()
-                .find(|(_, t)| t.peer == id && t.direction == Direction::Recv)
-                .map(|(id, _)| *id)
-                .ok_or(Refusal::NotFound("receiving transport"))?,
-        };
+        let transport = self.receiving_transport(id, transport)?;
         self.check_consume(id, transport, producer)?;
         Ok(transport)
     }
@@ -234,6 +226,7 @@ impl Rooms {
             self.consumers.remove(&consumer);
             self.push(Effect::CloseConsumer(consumer));
         }
+        self.end_data_of(id);
         self.push(Effect::CloseTransport(id));
     }
 
@@ -327,6 +320,17 @@ impl Rooms {
 
     pub(crate) fn own_consumer(&self, peer: PeerId, id: ConsumerId) -> Result<&Consumer, Refusal> {
         self.consumers.get(&id).filter(|c| c.peer == peer).ok_or(Refusal::NotFound("consumer"))
+    }
+
+    /// The one named, or the peer's first.
+    pub(crate) fn receiving_transport(
+        &self,
+        peer: PeerId,
+        named: Option<TransportId>,
+    ) -> Result<TransportId, Refusal> {
+        let is_its_own = |t: &Transport| t.peer == peer && t.direction == Direction::Recv;
+        let first = || self.transports.iter().find(|(_, t)| is_its_own(t)).map(|(id, _)| *id);
+        named.or_else(first).ok_or(Refusal::NotFound("receiving transport"))
     }
 
     fn check_produce(&self, id: PeerId, transport: TransportId) -> Result<(), Refusal> {

@@ -227,7 +227,8 @@ impl Rooms {
         }
         if let Some(peer) = self.peers.get(&id) {
             let (peers, producers) = self.what_is_seen_by(id, peer);
-            self.tell(id, Notice::Admitted { slot, peers, producers });
+            let data_producers = self.data_seen_by(id, peer);
+            self.tell(id, Notice::Admitted { slot, peers, producers, data_producers });
         }
         self.announce(id);
         self.touch_roster();

@@ -15,7 +15,10 @@ use uuid::Uuid;
 use wire::dashboard::Severity;
 use wire::ortc::{Direction, MediaKind};
 use wire::sfu::{Notice, PeerInfo, PeerState, ProducerInfo, Role};
-use wire::{ConsumerId, DisplayName, InviteId, PeerId, ProducerId, RoomId, SlotId, TransportId};
+use wire::{
+    ConsumerId, DataConsumerId, DataProducerId, DisplayName, InviteId, PeerId, ProducerId, RoomId, SlotId,
+    TransportId,
+};
 
 /// All rooms of one engine.
 pub struct Rooms {
@@ -34,6 +37,8 @@ pub struct Rooms {
     pub(crate) transports: BTreeMap<TransportId, Transport>,
     pub(crate) producers: BTreeMap<ProducerId, Producer>,
     pub(crate) consumers: BTreeMap<ConsumerId, Consumer>,
+    pub(crate) data_producers: BTreeMap<DataProducerId, DataProducer>,
+    pub(crate) data_consumers: BTreeMap<DataConsumerId, DataConsumer>,
     /// When the next invite expires, so that the dashboard hears of it.
     next_expiry_ms: Option<u64>,
     effects: VecDeque<Effect>,
@@ -59,6 +64,8 @@ pub struct Limits {
     pub producers_per_room: usize,
     pub producers_per_peer: usize,
     pub consumers_per_peer: usize,
+    pub data_producers_per_peer: usize,
+    pub data_consumers_per_peer: usize,
     pub transports_per_peer: usize,
     pub invites_per_room: usize,
     /// How long a peer stays without a connection.
@@ -73,6 +80,8 @@ impl Default for Limits {
             producers_per_room: 50,
             producers_per_peer: 8,
             consumers_per_peer: 100,
+            data_producers_per_peer: 8,
+            data_consumers_per_peer: 120,
             transports_per_peer: 8,
             invites_per_room: 500,
             grace: Duration::from_secs(30),
@@ -138,6 +147,25 @@ pub(crate) struct Consumer {
     pub paused: bool,
 }
 
+/// A data channel a peer sends on.
+#[derive(Debug)]
+pub(crate) struct DataProducer {
+    pub peer: PeerId,
+    pub transport: TransportId,
+    pub label: String,
+    pub protocol: String,
+    pub app_data: Map<String, Value>,
+    pub born: u64,
+}
+
+/// A data channel a peer receives on.
+#[derive(Debug)]
+pub(crate) struct DataConsumer {
+    pub peer: PeerId,
+    pub transport: TransportId,
+    pub producer: DataProducerId,
+}
+
 impl Rooms {
     /// Takes up what was kept. Guests who were in a room when the engine stopped have their grace time to come back;
     /// their slots wait for them.
@@ -157,6 +185,8 @@ impl Rooms {
             transports: BTreeMap::new(),
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            data_producers: BTreeMap::new(),
+            data_consumers: BTreeMap::new(),
             next_expiry_ms: None,
             effects: VecDeque::new(),
             roster_changed: true,
@@ -242,6 +272,16 @@ impl Rooms {
             PeerCommand::PauseConsumer(id) => self.pause_consumer(peer, id, true),
             PeerCommand::ResumeConsumer(id) => self.pause_consumer(peer, id, false),
             PeerCommand::CloseConsumer(id) => self.close_consumer(peer, id),
+            PeerCommand::AddDataProducer { transport, id, label, protocol, app_data } => {
+                let born = self.next_birth();
+                let record = DataProducer { peer, transport, label, protocol, app_data, born };
+                self.add_data_producer(peer, id, record)
+            }
+            PeerCommand::AddDataConsumer { transport, id, producer } => {
+                self.add_data_consumer(peer, transport, id, producer)
+            }
+            PeerCommand::CloseDataProducer(id) => self.close_data_producer(peer, id),
+            PeerCommand::CloseDataConsumer(id) => self.close_data_consumer(peer, id),
             PeerCommand::Chat(text) => self.chat(now, peer, text),
             PeerCommand::RaiseHand(raised) => self.raise_hand(peer, raised),
             PeerCommand::SetDisplayName(name) => {

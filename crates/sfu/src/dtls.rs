@@ -210,6 +210,8 @@ pub struct Dtls {
     first_look: Option<(FirstLook, Vec<Box<[u8]>>)>,
     gcm_server: Arc<HandshakeConfig>,
     outgoing: VecDeque<BytesMut>,
+    /// Application data of the datagram in hand.
+    received: VecDeque<BytesMut>,
     flight: Flight,
     /// Numbers of plaintext records. They are ours, not the supplier's, because a repeated record needs a new one;
     /// nothing authenticates them (RFC 6347 §4.1.2.1 begins with epoch 1).
@@ -241,6 +243,7 @@ impl Dtls {
             first_look,
             gcm_server,
             outgoing: VecDeque::new(),
+            received: VecDeque::new(),
             flight: Flight::default(),
             next_record: 0,
         };
@@ -300,8 +303,8 @@ impl Dtls {
             match event {
                 EndpointEvent::HandshakeComplete => outcome = Some(self.complete()?),
                 EndpointEvent::PeerClosed => outcome = Some(Event::Closed),
-                // SCTP arrives here; without `sctpParameters` in the transport's options nobody sends any.
-                EndpointEvent::ApplicationData(_) => {}
+                // Before the certificate was checked it is nobody's.
+                EndpointEvent::ApplicationData(data) if self.connected => self.received.push_back(data),
                 _ => {}
             }
         }
@@ -406,6 +409,25 @@ impl Dtls {
     /// The next datagram for the peer.
     pub fn poll_transmit(&mut self) -> Option<BytesMut> {
         self.outgoing.pop_front()
+    }
+
+    /// The next record of application data, in the clear. To be emptied after each datagram: one brings no more than it
+    /// is long.
+    pub fn poll_application_data(&mut self) -> Option<BytesMut> {
+        self.received.pop_front()
+    }
+
+    /// Seals one record of application data into [`Self::poll_transmit`].
+    pub fn send_application_data(&mut self, now: Instant, data: &[u8]) -> Result<(), Failure> {
+        if !self.connected {
+            return Ok(());
+        }
+        let Self { endpoint, .. } = self;
+        fence(|| endpoint.write(now, PEER, data))?;
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.send(transmit.message);
+        }
+        Ok(())
     }
 
     /// Says goodbye; the last datagrams are in [`Self::poll_transmit`].

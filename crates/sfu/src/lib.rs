@@ -8,7 +8,8 @@
 //! 2. then once [`Worker::flush`], and [`Worker::poll_event`] until there is none.
 //!
 //! From outside in: [`stun`] and [`ice`] find the client's [`path`]s, [`dtls`] and [`srtp`] secure the path, [`ortc`] agrees on
-//! numbers, [`receive`] keeps a producer's streams, [`forward`] and [`consumer`] place packets in a consumer's,
+//! numbers, [`sctp`] and [`data`] carry data channels, [`receive`] keeps a producer's streams, [`forward`] and [`consumer`]
+//! place packets in a consumer's,
 //! [`egress`] holds what goes out, [`worker`] owns it all.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod candidate;
 mod client_hello;
 mod clock;
 mod consumer;
+mod data;
 mod dtls;
 mod egress;
 mod error;
@@ -31,6 +33,7 @@ mod rate;
 mod receive;
 mod replay;
 mod ring;
+mod sctp;
 mod srtp;
 mod stats;
 mod stun;

@@ -6,8 +6,10 @@ use crate::producer::Producer;
 use crate::transport::{Security, Transport};
 use crate::worker::Worker;
 use std::time::Instant;
-use wire::stats::{ConsumerStats, ProducerStats, Quality, TransportStats};
-use wire::{ConsumerId, ProducerId, TransportId};
+use wire::stats::{
+    ConsumerStats, DataConsumerStats, DataProducerStats, ProducerStats, Quality, TransportStats,
+};
+use wire::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, TransportId};
 
 impl Worker {
     pub fn transport_stats(&self, now: Instant, transport: TransportId) -> Option<TransportStats> {
@@ -24,6 +26,7 @@ impl Worker {
             remote_address: transport.ice.selected().map(|path| path.address.to_string()),
             protocol: transport.ice.selected().map(|path| path.protocol.name().into()),
             srtp_profile: profile,
+            sctp_state: transport.data.as_ref().map(|path| path.link.name().into()),
             bytes_received: transport.traffic.received,
             bytes_sent: transport.traffic.sent,
             recv_bitrate: transport.traffic.receive_rate.bitrate(ms),
@@ -82,6 +85,32 @@ impl Worker {
             jitter_ms: remote_jitter_ms(consumer),
             bitrate: consumer.rate.bitrate(ms),
             rtt_ms: consumer.remote.round_trip.map(|ms| ms as f64),
+        })
+    }
+
+    pub fn data_producer_stats(&self, producer: DataProducerId) -> Option<DataProducerStats> {
+        let producer = self.data_producer(producer)?;
+        Some(DataProducerStats {
+            data_producer_id: producer.id,
+            label: producer.label.clone(),
+            protocol: producer.protocol.clone(),
+            messages_received: producer.messages,
+            bytes_received: producer.octets,
+        })
+    }
+
+    pub fn data_consumer_stats(&self, consumer: DataConsumerId) -> Option<DataConsumerStats> {
+        let consumer = self.data_consumer(consumer)?;
+        let producer = self.data_producer_at(consumer.producer);
+        Some(DataConsumerStats {
+            data_consumer_id: consumer.id,
+            data_producer_id: producer.id,
+            label: producer.label.clone(),
+            protocol: producer.protocol.clone(),
+            messages_sent: consumer.messages,
+            bytes_sent: consumer.octets,
+            messages_dropped: consumer.dropped,
+            buffered_amount: consumer.backlog.octets() as u64,
         })
     }
 

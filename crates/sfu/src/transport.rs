@@ -1,6 +1,7 @@
 //! One client's ICE + DTLS association and everything that goes over it.
 
 use crate::clock::Millis;
+use crate::data::DataPath;
 use crate::dtls::{Dtls, Peer};
 use crate::egress::Egress;
 use crate::ice::Agent;
@@ -80,6 +81,8 @@ pub struct Transport {
     pub cname: String,
     pub rtcp_ssrc: u32,
     pub egress: Egress,
+    /// Data channels, where the client was offered any.
+    pub data: Option<Box<DataPath>>,
     /// Already on the worker's list of transports to flush.
     pub is_dirty: bool,
     /// NACK or PLI wait to be written.

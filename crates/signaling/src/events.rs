@@ -3,7 +3,8 @@
 use crate::parse::{bounded_text, invalid, object};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
-use wire::sfu::{Chat, CreateTransport, GetStats, JoinRoom, PeerRequest, Produce};
+use serde_json::{Map, Value};
+use wire::sfu::{Chat, CreateTransport, GetStats, JoinRoom, PeerRequest, Produce, ProduceData};
 use wire::{Code, Failure};
 
 /// One request of a client.
@@ -45,6 +46,12 @@ fn request(event: &str, payload: &str) -> Result<Request, Failure> {
         "close-producer" => CloseProducer(object(payload)?),
         "set-preferred-layers" => SetPreferredLayers(object(payload)?),
         "request-key-frame" => RequestKeyFrame(object(payload)?),
+        "produce-data" => ProduceData(produce_data(payload)?),
+        "consume-data" => ConsumeData(object(payload)?),
+        "pause-data-consumer" => PauseDataConsumer(object(payload)?),
+        "resume-data-consumer" => ResumeDataConsumer(object(payload)?),
+        "close-data-consumer" => CloseDataConsumer(object(payload)?),
+        "close-data-producer" => CloseDataProducer(object(payload)?),
         "get-stats" => GetStats(stats(payload)?),
         "chat" => Chat(chat(payload)?),
         "raise-hand" => RaiseHand(object(payload)?),
@@ -70,23 +77,40 @@ fn create_transport(payload: &str) -> Result<CreateTransport, Failure> {
 }
 
 fn produce(payload: &str) -> Result<Produce, Failure> {
-    checked(payload, |asked: &Produce| {
-        // It is repeated to every peer of the room.
-        let bytes = serde_json::to_vec(&asked.app_data).map_or(usize::MAX, |json| json.len());
-        if bytes <= MAX_APP_DATA {
-            return Ok(());
+    checked(payload, |asked: &Produce| bounded_app_data(&asked.app_data))
+}
+
+fn produce_data(payload: &str) -> Result<ProduceData, Failure> {
+    checked(payload, |asked: &ProduceData| {
+        for (field, text) in [("label", &asked.label), ("protocol", &asked.protocol)] {
+            if text.len() > MAX_CHANNEL_NAME {
+                return Err(Failure::new(
+                    Code::TooLarge,
+                    format!("`{field}` has at most {MAX_CHANNEL_NAME} bytes."),
+                ));
+            }
         }
-        Err(Failure::new(Code::TooLarge, format!("`appData` has at most {} kB.", MAX_APP_DATA / 1024)))
+        bounded_app_data(&asked.app_data)
     })
+}
+
+/// It is repeated to every peer of the room.
+fn bounded_app_data(app_data: &Map<String, Value>) -> Result<(), Failure> {
+    let bytes = serde_json::to_vec(app_data).map_or(usize::MAX, |json| json.len());
+    if bytes <= MAX_APP_DATA {
+        return Ok(());
+    }
+    Err(Failure::new(Code::TooLarge, format!("`appData` has at most {} kB.", MAX_APP_DATA / 1024)))
 }
 
 fn stats(payload: &str) -> Result<GetStats, Failure> {
     checked(payload, |asked: &GetStats| {
-        let named = [asked.transport_id.is_some(), asked.producer_id.is_some(), asked.consumer_id.is_some()];
-        if named.into_iter().filter(|named| *named).count() <= 1 {
+        if asked.named() <= 1 {
             return Ok(());
         }
-        Err(invalid("Ask for one of `transportId`, `producerId`, `consumerId`, or for none of them."))
+        Err(invalid(
+            "Ask for one of `transportId`, `producerId`, `consumerId`, `dataProducerId`, `dataConsumerId`, or for none of them.",
+        ))
     })
 }
 
@@ -105,6 +129,7 @@ fn checked<T: DeserializeOwned>(
 
 const MAX_CHAT: usize = 2_000;
 const MAX_APP_DATA: usize = 4 * 1024;
+const MAX_CHANNEL_NAME: usize = 255;
 
 #[cfg(test)]
 mod tests {
@@ -135,6 +160,17 @@ mod tests {
             ("close-producer", format!(r#"{{"producerId":"{id}"}}"#)),
             ("set-preferred-layers", format!(r#"{{"consumerId":"{id}","spatialLayer":1}}"#)),
             ("request-key-frame", format!(r#"{{"consumerId":"{id}"}}"#)),
+            (
+                "produce-data",
+                format!(
+                    r#"{{"transportId":"{id}","sctpStreamParameters":{{"streamId":0,"ordered":true}},"label":"chat"}}"#
+                ),
+            ),
+            ("consume-data", format!(r#"{{"dataProducerId":"{id}"}}"#)),
+            ("pause-data-consumer", format!(r#"{{"dataConsumerId":"{id}"}}"#)),
+            ("resume-data-consumer", format!(r#"{{"dataConsumerId":"{id}"}}"#)),
+            ("close-data-consumer", format!(r#"{{"dataConsumerId":"{id}"}}"#)),
+            ("close-data-producer", format!(r#"{{"dataProducerId":"{id}"}}"#)),
             ("get-stats", "{}".into()),
             ("chat", r#"{"text":"hello\nyou"}"#.into()),
             ("raise-hand", r#"{"raised":true}"#.into()),
@@ -183,5 +219,22 @@ mod tests {
             Code::TooLarge,
             "appData",
         );
+        let produce_data = |fields: &str| {
+            format!(
+                r#"["produce-data",{{"transportId":"{id}","sctpStreamParameters":{{"streamId":0}},{fields}}}]"#
+            )
+        };
+        check(&produce_data(&format!(r#""label":"{}""#, "x".repeat(256))), Code::TooLarge, "label");
+        let app_data = format!(r#""appData":{{"a":"{}"}}"#, "x".repeat(5_000));
+        check(&produce_data(&app_data), Code::TooLarge, "appData");
+        check(&produce_data(r#""label":7"#), Code::InvalidRequest, "label");
+        check(
+            &format!(
+                r#"["produce-data",{{"transportId":"{id}","sctpStreamParameters":{{"streamId":65536}}}}]"#
+            ),
+            Code::InvalidRequest,
+            "streamId",
+        );
+        check(r#"["consume-data",{}]"#, Code::InvalidRequest, "dataProducerId");
     }
 }

@@ -65,8 +65,9 @@ pub fn start_logging(options: &Options) {
     let _ = if options.json_logs { builder.json().try_init() } else { builder.try_init() };
 }
 
-/// The DTLS library warns of every extension of a browser's ClientHello that it does not know.
-const DEFAULT_FILTER: &str = "info,rtc_dtls=error";
+/// The DTLS library warns of every extension of a browser's ClientHello that it does not know, the SCTP library of every
+/// packet that a client makes up.
+const DEFAULT_FILTER: &str = "info,rtc_dtls=error,sctp_proto=error";
 
 /// Waits for Ctrl-C or SIGTERM.
 pub async fn termination() {

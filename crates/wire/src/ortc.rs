@@ -300,3 +300,15 @@ pub struct ConsumerOptions {
     pub rtp_parameters: RtpParameters,
     pub producer_paused: bool,
 }
+
+/// All a client needs to make its side of a data consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataConsumerOptions {
+    pub id: DataConsumerId,
+    pub data_producer_id: DataProducerId,
+    pub sctp_stream_parameters: SctpStreamParameters,
+    pub label: String,
+    pub protocol: String,
+}

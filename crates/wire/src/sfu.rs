@@ -94,6 +94,8 @@ pub struct DataProducerInfo {
     pub peer_id: PeerId,
     pub label: String,
     pub protocol: String,
+    #[ts(type = "Record<string, unknown>")]
+    pub app_data: Map<String, Value>,
 }
 
 /// Everything a joined peer may ask for. One variant per event; the event's name is the variant's in kebab-case.
@@ -114,6 +116,12 @@ pub enum PeerRequest {
     CloseProducer(ProducerRef),
     SetPreferredLayers(SetPreferredLayers),
     RequestKeyFrame(ConsumerRef),
+    ProduceData(ProduceData),
+    ConsumeData(ConsumeData),
+    PauseDataConsumer(DataConsumerRef),
+    ResumeDataConsumer(DataConsumerRef),
+    CloseDataConsumer(DataConsumerRef),
+    CloseDataProducer(DataProducerRef),
     GetStats(GetStats),
     Chat(Chat),
     RaiseHand(RaiseHand),
@@ -138,6 +146,10 @@ pub enum PeerReply {
         id: ProducerId,
     },
     Consumer(Box<ConsumerReply>),
+    DataProduced {
+        id: DataProducerId,
+    },
+    DataConsumer(Box<DataConsumerReply>),
     Stats(Box<StatsReport>),
     Done {},
 }
@@ -153,6 +165,8 @@ pub struct CreateTransport {
     /// Older dashboards say this instead of `direction: "recv"`.
     pub consuming: Option<bool>,
     pub force_tcp: Option<bool>,
+    /// `false`: no data channels on it. Default: they are possible.
+    pub enable_sctp: Option<bool>,
     #[ts(type = "Record<string, unknown>")]
     pub sctp_capabilities: Option<Map<String, Value>>,
 }
@@ -252,7 +266,60 @@ pub struct SetPreferredLayers {
     pub temporal_layer: Option<u8>,
 }
 
-/// At most one of the three; none means the whole peer.
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct ProduceData {
+    pub transport_id: TransportId,
+    pub sctp_stream_parameters: SctpStreamParameters,
+    /// At most 255 octets.
+    #[serde(default)]
+    pub label: String,
+    /// At most 255 octets.
+    #[serde(default)]
+    pub protocol: String,
+    #[serde(default)]
+    #[ts(type = "Record<string, unknown>")]
+    pub app_data: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct ConsumeData {
+    pub data_producer_id: DataProducerId,
+    /// Default: the peer's receiving transport.
+    pub transport_id: Option<TransportId>,
+    /// Default: false. What is said while it is paused is not kept for it.
+    pub paused: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataConsumerReply {
+    #[serde(flatten)]
+    pub options: DataConsumerOptions,
+    pub peer_id: PeerId,
+    #[ts(type = "Record<string, unknown>")]
+    pub app_data: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataProducerRef {
+    pub data_producer_id: DataProducerId,
+}
+
+#[derive(Clone, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataConsumerRef {
+    pub data_consumer_id: DataConsumerId,
+}
+
+/// At most one of them; none means the whole peer.
 #[derive(Clone, Debug, Default, Deserialize, TS)]
 #[serde(rename_all = "camelCase", default)]
 #[ts(export, optional_fields)]
@@ -260,6 +327,22 @@ pub struct GetStats {
     pub transport_id: Option<TransportId>,
     pub producer_id: Option<ProducerId>,
     pub consumer_id: Option<ConsumerId>,
+    pub data_producer_id: Option<DataProducerId>,
+    pub data_consumer_id: Option<DataConsumerId>,
+}
+
+impl GetStats {
+    pub fn named(&self) -> usize {
+        let Self { transport_id, producer_id, consumer_id, data_producer_id, data_consumer_id } = self;
+        let named = [
+            transport_id.is_some(),
+            producer_id.is_some(),
+            consumer_id.is_some(),
+            data_producer_id.is_some(),
+            data_consumer_id.is_some(),
+        ];
+        named.into_iter().filter(|named| *named).count()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, TS)]
@@ -338,6 +421,25 @@ pub enum Notice {
         spatial_layer: Option<u8>,
         temporal_layer: Option<u8>,
     },
+    NewDataProducer {
+        data_producer_id: DataProducerId,
+        peer_id: PeerId,
+        label: String,
+        protocol: String,
+        #[ts(type = "Record<string, unknown>")]
+        app_data: Map<String, Value>,
+    },
+    /// To the others; to its owner when the engine ended it.
+    DataProducerClosed {
+        data_producer_id: DataProducerId,
+        peer_id: PeerId,
+        reason: String,
+    },
+    DataConsumerClosed {
+        data_consumer_id: DataConsumerId,
+        data_producer_id: DataProducerId,
+        reason: String,
+    },
     ActiveSpeaker {
         peer_id: Option<PeerId>,
         volume: i8,
@@ -348,6 +450,7 @@ pub enum Notice {
         slot: Option<SlotId>,
         peers: Vec<PeerInfo>,
         producers: Vec<ProducerInfo>,
+        data_producers: Vec<DataProducerInfo>,
     },
     SlotChanged {
         slot: Option<SlotId>,

@@ -33,6 +33,8 @@ pub struct StatsReport {
     pub transports: Vec<TransportStats>,
     pub producers: Vec<ProducerStats>,
     pub consumers: Vec<ConsumerStats>,
+    pub data_producers: Vec<DataProducerStats>,
+    pub data_consumers: Vec<DataConsumerStats>,
 }
 
 #[derive(Clone, Debug, Serialize, TS)]
@@ -48,6 +50,8 @@ pub struct TransportStats {
     /// `udp` or `tcp`, of the path in use.
     pub protocol: Option<String>,
     pub srtp_profile: Option<String>,
+    /// `new`, `connecting`, `connected`, `closed`; absent without data channels.
+    pub sctp_state: Option<String>,
     #[ts(type = "number")]
     pub bytes_received: u64,
     #[ts(type = "number")]
@@ -119,4 +123,39 @@ pub struct ConsumerStats {
     #[ts(type = "number")]
     pub bitrate: u64,
     pub rtt_ms: Option<f64>,
+}
+
+/// One data channel the client sends on.
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataProducerStats {
+    pub data_producer_id: DataProducerId,
+    pub label: String,
+    pub protocol: String,
+    #[ts(type = "number")]
+    pub messages_received: u64,
+    #[ts(type = "number")]
+    pub bytes_received: u64,
+}
+
+/// One data channel the client receives on.
+#[derive(Clone, Debug, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct DataConsumerStats {
+    pub data_consumer_id: DataConsumerId,
+    pub data_producer_id: DataProducerId,
+    pub label: String,
+    pub protocol: String,
+    #[ts(type = "number")]
+    pub messages_sent: u64,
+    #[ts(type = "number")]
+    pub bytes_sent: u64,
+    /// Not sent: paused, not yet connected, or too much was waiting.
+    #[ts(type = "number")]
+    pub messages_dropped: u64,
+    /// Octets not yet acknowledged, as of the last message.
+    #[ts(type = "number")]
+    pub buffered_amount: u64,
 }

@@ -145,7 +145,7 @@ describe('a stay', () => {
   it('goes live on admission, keeps what it sends, and receives everybody', async () => {
     const { script, client, soon } = setting();
     await soon();
-    script.tell({ event: 'admitted', data: { slot: 2, peers: [PEER], producers: [CAMERA, VOICE] } });
+    script.tell({ event: 'admitted', data: { slot: 2, peers: [PEER], producers: [CAMERA, VOICE], dataProducers: [] } });
     await soon();
     const { phase, slot, peers } = client.snapshot;
     expect([phase.name, slot, peers.length]).toEqual(['live', 2, 1]);
@@ -157,7 +157,7 @@ describe('a stay', () => {
   it('forgets a peer who leaves, with their tracks', async () => {
     const { script, client, soon } = setting();
     await soon();
-    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [CAMERA] } });
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [CAMERA], dataProducers: [] } });
     await soon();
     script.tell({ event: 'peer-left', data: { peerId: 'p-grace', reason: 'left' } });
     await soon();
@@ -253,7 +253,7 @@ describe('a lost connection', () => {
   it('is restored with the resume token; what is sent and received stays', async () => {
     const { script, client, soon } = setting();
     await soon();
-    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [CAMERA, VOICE] } });
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [CAMERA, VOICE], dataProducers: [] } });
     await soon();
     script.joins = [{ resumed: true, state: 'live', peers: [PEER], producers: [VOICE], resumeToken: 'resume-2' }];
     script.cut();
@@ -271,7 +271,7 @@ describe('a lost connection', () => {
   it('forgets a slot and a mute that ended meanwhile, and learns of those that hold', async () => {
     const { script, client, soon } = setting();
     await soon();
-    script.tell({ event: 'admitted', data: { slot: 1, peers: [], producers: [] } });
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [], producers: [], dataProducers: [] } });
     script.tell({ event: 'muted-by-host', data: { kind: 'audio', muted: true } });
     await soon();
     script.joins = [{ resumed: true, state: 'live' }];
@@ -329,7 +329,7 @@ describe('a lost connection', () => {
     const { script, client, handlers, soon } = setting();
     await soon();
     for (const handler of handlers) handler.setConnectionState('connected');
-    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [VOICE] } });
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [VOICE], dataProducers: [] } });
     await soon();
     script.tell({ event: 'transport-closed', data: { transportId: 'not-ours', reason: 'gone' } });
     await soon(1_000);

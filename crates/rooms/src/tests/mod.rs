@@ -1,5 +1,6 @@
 //! Stories, and a random walk that checks what always holds.
 
+mod data;
 mod entering;
 mod random_walk;
 mod show;

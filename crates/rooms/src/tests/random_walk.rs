@@ -10,7 +10,7 @@ use std::time::Duration;
 use wire::ortc::{Direction, MediaKind};
 use wire::rest::RoomStatus;
 use wire::sfu::{PeerState, Role};
-use wire::{ConsumerId, ProducerId, RoomId, TransportId};
+use wire::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RoomId, TransportId};
 
 /// Everything anybody was ever given, good or stale: commands draw from it.
 #[derive(Default)]
@@ -23,11 +23,13 @@ struct Bag {
     transports: Vec<TransportId>,
     producers: Vec<ProducerId>,
     consumers: Vec<ConsumerId>,
+    data_producers: Vec<DataProducerId>,
+    data_consumers: Vec<DataConsumerId>,
 }
 
 #[test]
 fn whatever_happens_the_invariants_hold() {
-    let mut consumed = 0;
+    let (mut consumed, mut data_consumed) = (0, 0);
     for seed in 0..60 {
         let mut random = StdRng::seed_from_u64(seed);
         let limits = Limits {
@@ -36,13 +38,15 @@ fn whatever_happens_the_invariants_hold() {
             producers_per_peer: 3,
             consumers_per_peer: 4,
             transports_per_peer: 3,
+            data_producers_per_peer: 3,
+            data_consumers_per_peer: 4,
             ..Limits::default()
         };
         let mut world = World::with(limits.clone());
         let mut bag = Bag::default();
         bag.tokens.push(OWNER.to_owned());
         let mut done = 0;
-        for step in 0..2000 {
+        for step in 0..3000 {
             done += usize::from(random_step(&mut world, &mut bag, &mut random));
             if let Err(broken) = check(&world) {
                 panic!("seed {seed}, step {step}: {broken}");
@@ -57,8 +61,10 @@ fn whatever_happens_the_invariants_hold() {
         }
         assert!(done > 300, "seed {seed}: only {done} steps did anything");
         consumed += bag.consumers.len();
+        data_consumed += bag.data_consumers.len();
     }
     assert!(consumed > 300, "the walk rarely gets anywhere: {consumed} consumers in all");
+    assert!(data_consumed > 300, "the walk rarely gets anywhere: {data_consumed} data consumers in all");
 }
 
 impl World {
@@ -99,7 +105,7 @@ fn try_random_step(world: &mut World, bag: &mut Bag, random: &mut StdRng) -> Opt
     let kind = if random.random() { MediaKind::Audio } else { MediaKind::Video };
     let role = [Role::Host, Role::Guest, Role::Guest, Role::Guest, Role::Viewer][random.random_range(0..5)];
     let slot = random.random_bool(0.5).then(|| slot(random.random_range(1..=4)));
-    let command = match random.random_range(0..40) {
+    let command = match random.random_range(0..50) {
         0 => Command::Owner(OwnerCommand::CreateRoom { id: room, title: None, is_private: false }),
         // An ended room is deleted at the next chance, so that the walk goes on.
         1 if random.random_ratio(1, 20)
@@ -231,8 +237,50 @@ fn media_step(
             return Some(lost);
         }
         38 => PeerCommand::RaiseHand(random.random()),
+        40.. => return data_step(world, bag, random, session, n),
         _ if random.random_ratio(1, 3) => PeerCommand::Leave,
         _ => PeerCommand::Chat(ChatText::parse("hello").ok()?),
+    };
+    Some(world.handle(Command::Peer(session, command)).is_ok())
+}
+
+fn data_step(
+    world: &mut World,
+    bag: &mut Bag,
+    random: &mut StdRng,
+    session: SessionId,
+    n: u32,
+) -> Option<bool> {
+    let id = world.fresh();
+    let command = match n {
+        40..=43 => {
+            let transport = pick_transport(world, bag, random, session)?;
+            let may = world.rooms.may_produce_data(session, transport);
+            bag.data_producers.push(DataProducerId(id));
+            let (label, protocol, app_data) = (String::new(), String::new(), Default::default());
+            let id = DataProducerId(id);
+            let add = PeerCommand::AddDataProducer { transport, id, label, protocol, app_data };
+            let done = world.handle(Command::Peer(session, add)).is_ok();
+            assert_eq!(may.is_ok(), done, "asking first gives the same answer");
+            return Some(done);
+        }
+        44..=47 => {
+            let producer = pick_sorted(random, world.rooms.data_producers.keys().copied().collect())?;
+            let named = if random.random() { pick_transport(world, bag, random, session) } else { None };
+            let transport = world.rooms.may_consume_data(session, named, producer).ok()?;
+            bag.data_consumers.push(DataConsumerId(id));
+            PeerCommand::AddDataConsumer { transport, id: DataConsumerId(id), producer }
+        }
+        48 if random.random() => PeerCommand::CloseDataProducer(pick(random, &bag.data_producers)?),
+        48 => PeerCommand::CloseDataConsumer(pick(random, &bag.data_consumers)?),
+        _ => {
+            match random.random() {
+                true => world.rooms.on_data_producer_lost(pick(random, &bag.data_producers)?, "lost"),
+                false => world.rooms.on_data_consumer_lost(pick(random, &bag.data_consumers)?, "lost"),
+            }
+            world.settle();
+            return Some(true);
+        }
     };
     Some(world.handle(Command::Peer(session, command)).is_ok())
 }
@@ -319,6 +367,32 @@ fn check(world: &World) -> Result<(), String> {
         )?;
         hold(receiver.standing == PeerState::Live, "a waiting guest receives")?;
         hold(sender.standing == PeerState::Live, "a waiting guest is received")?;
+    }
+    for producer in rooms.data_producers.values() {
+        let transport = rooms.transports.get(&producer.transport).ok_or("data without a transport")?;
+        let peer = rooms.peers.get(&producer.peer).ok_or("data of nobody")?;
+        hold(
+            transport.peer == producer.peer && transport.direction == Direction::Send,
+            "data on the wrong transport",
+        )?;
+        hold(peer.role != Role::Viewer, "a viewer sends data")?;
+    }
+    for consumer in rooms.data_consumers.values() {
+        let producer = rooms.data_producers.get(&consumer.producer).ok_or("data from nobody")?;
+        let transport = rooms.transports.get(&consumer.transport).ok_or("data to no transport")?;
+        let (receiver, sender) = (&rooms.peers[&consumer.peer], &rooms.peers[&producer.peer]);
+        hold(
+            transport.peer == consumer.peer && transport.direction == Direction::Recv,
+            "data to the wrong transport",
+        )?;
+        hold(
+            receiver.room == sender.room && consumer.peer != producer.peer,
+            "data across rooms, or to oneself",
+        )?;
+        hold(
+            receiver.standing == PeerState::Live && sender.standing == PeerState::Live,
+            "data to or from the green room",
+        )?;
     }
     Ok(())
 }

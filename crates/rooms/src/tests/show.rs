@@ -75,7 +75,8 @@ fn the_green_room_neither_sees_nor_is_seen() {
 
     admit(&mut world, &bob, None).unwrap();
     assert_eq!(world.told(&ada), ["peer-joined", "new-producer"]);
-    let Some(Notice::Admitted { slot: Some(at), peers, producers }) = world.said[&bob.session].first() else {
+    let Some(Notice::Admitted { slot: Some(at), peers, producers, .. }) = world.said[&bob.session].first()
+    else {
         panic!("Bob is told: {:?}", world.said)
     };
     assert_eq!((at.number(), peers.len(), producers.len()), (2, 1, 1));

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use wire::link::Occupant;
 use wire::ortc::{Direction, MediaKind};
 use wire::sfu::{Notice, PeerState, Role};
-use wire::{ConsumerId, DisplayName, PeerId, ProducerId, RoomId, SlotId, TransportId};
+use wire::{
+    ConsumerId, DataConsumerId, DataProducerId, DisplayName, PeerId, ProducerId, RoomId, SlotId, TransportId,
+};
 
 pub struct World {
     pub rooms: Rooms,
@@ -136,6 +138,8 @@ impl World {
                 Effect::ResumeProducer(id) => self.media.push(format!("resume {id}")),
                 Effect::CloseProducer(id) => self.media.push(format!("close {id}")),
                 Effect::CloseConsumer(id) => self.media.push(format!("close {id}")),
+                Effect::CloseDataProducer(id) => self.media.push(format!("close {id}")),
+                Effect::CloseDataConsumer(id) => self.media.push(format!("close {id}")),
                 Effect::RoomClosed(_) | Effect::RosterChanged => {}
             }
         }
@@ -225,6 +229,31 @@ impl World {
         let transport = self.rooms.may_consume(guest.session, None, producer)?;
         let id = ConsumerId(self.fresh());
         self.peer(guest, PeerCommand::AddConsumer { transport, id, producer, paused: true })?;
+        Ok(id)
+    }
+
+    pub fn produce_data(
+        &mut self,
+        guest: &Joined,
+        transport: TransportId,
+    ) -> Result<DataProducerId, Refusal> {
+        let id = DataProducerId(self.fresh());
+        self.rooms.may_produce_data(guest.session, transport)?;
+        let (label, protocol) = ("game".to_owned(), "json".to_owned());
+        let add =
+            PeerCommand::AddDataProducer { transport, id, label, protocol, app_data: Default::default() };
+        self.peer(guest, add)?;
+        Ok(id)
+    }
+
+    pub fn consume_data(
+        &mut self,
+        guest: &Joined,
+        producer: DataProducerId,
+    ) -> Result<DataConsumerId, Refusal> {
+        let transport = self.rooms.may_consume_data(guest.session, None, producer)?;
+        let id = DataConsumerId(self.fresh());
+        self.peer(guest, PeerCommand::AddDataConsumer { transport, id, producer })?;
         Ok(id)
     }
 

@@ -1,6 +1,8 @@
 //! A client as simple as can be: full ICE's checks, DTLS, SRTP, and packets made by hand.
 
+use super::browser_sctp::Chromium;
 use crate::dtls::{self, Certificate, Dtls, Peer};
+use crate::sctp::{self, Association, Event};
 use crate::srtp::Keys;
 use crate::stun::{self, Kind, Message, Writer};
 use rtp::ext::ExtensionWriter;
@@ -57,13 +59,22 @@ pub struct Client {
     pub checks: Vec<Vec<u8>>,
     pub answers_checks: bool,
     pub undecryptable: usize,
-    pub extenders: HashMap<u32, SequenceExtender>,
+    extenders: HashMap<u32, SequenceExtender>,
     pub dtls_failure: Option<dtls::Failure>,
     pub is_closed: bool,
+    now: Instant,
+    pub sctp: Option<Box<dyn Association>>,
+    /// SCTP packets that went and came, for those who forge some.
+    pub sctp_sent: Vec<Vec<u8>>,
+    pub sctp_received: Vec<Vec<u8>>,
+    pub messages: Vec<(u16, sctp::Message)>,
+    pub sctp_events: Vec<Event>,
+    /// Hears nothing any more.
+    pub is_deaf: bool,
 }
 
 impl Client {
-    pub fn new(address: SocketAddr, options: TransportOptions, role: Role, _now: Instant) -> Self {
+    pub fn new(address: SocketAddr, options: TransportOptions, role: Role, now: Instant) -> Self {
         Self {
             address,
             transport: options.id,
@@ -84,6 +95,13 @@ impl Client {
             extenders: HashMap::new(),
             dtls_failure: None,
             is_closed: false,
+            now,
+            sctp: None,
+            sctp_sent: Vec::new(),
+            sctp_received: Vec::new(),
+            messages: Vec::new(),
+            sctp_events: Vec::new(),
+            is_deaf: false,
         }
     }
 
@@ -123,7 +141,25 @@ impl Client {
         }
     }
 
+    /// Begins to speak SCTP, as a browser does with its first data channel.
+    pub fn start_sctp(&mut self) {
+        self.sctp = Some(Box::new(Chromium::connect(self.now)));
+    }
+
+    pub fn sctp(&mut self) -> &mut dyn Association {
+        self.sctp.as_deref_mut().unwrap()
+    }
+
+    /// Sends any octets as if SCTP had made them.
+    pub fn send_application_data(&mut self, data: &[u8]) {
+        self.dtls.as_mut().unwrap().send_application_data(self.now, data).unwrap();
+    }
+
     pub fn handle(&mut self, now: Instant, mut datagram: Vec<u8>) {
+        self.now = now;
+        if self.is_deaf {
+            return;
+        }
         match classify(&datagram) {
             Class::Stun => {
                 let message = Message::parse(&datagram).unwrap();
@@ -144,6 +180,12 @@ impl Client {
                     Ok(Some(dtls::Event::Closed)) => self.is_closed = true,
                     Ok(None) => {}
                     Err(failure) => self.dtls_failure = Some(failure),
+                }
+                while let Some(packet) = dtls.poll_application_data() {
+                    self.sctp_received.push(packet.to_vec());
+                    if let Some(sctp) = &mut self.sctp {
+                        sctp.handle_datagram(now, packet.freeze());
+                    }
                 }
             }
             Class::Rtp => self.handle_rtp(&mut datagram),
@@ -198,6 +240,10 @@ impl Client {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        if let Some(sctp) = &mut self.sctp {
+            sctp.handle_timeout(now);
+        }
         if let Some(dtls) = &mut self.dtls
             && let Err(failure) = dtls.handle_timeout(now)
         {
@@ -209,6 +255,16 @@ impl Client {
     pub fn poll(&mut self) -> impl Iterator<Item = Vec<u8>> + use<> {
         let mut out: Vec<Vec<u8>> = self.outbox.drain(..).collect();
         if let Some(dtls) = &mut self.dtls {
+            while let Some(packet) = self.sctp.as_mut().and_then(|sctp| sctp.poll_transmit(self.now)) {
+                dtls.send_application_data(self.now, &packet).unwrap();
+                self.sctp_sent.push(packet.to_vec());
+            }
+            while let Some(event) = self.sctp.as_mut().and_then(|sctp| sctp.poll_event()) {
+                match event {
+                    Event::Message { stream, message } => self.messages.push((stream, message)),
+                    event => self.sctp_events.push(event),
+                }
+            }
             while let Some(datagram) = dtls.poll_transmit() {
                 out.push(datagram.to_vec());
             }

@@ -1,8 +1,11 @@
 //! Stories of whole calls, in memory and in virtual time: scripted clients with real ICE, DTLS and SRTP.
 
 mod allocation;
+mod browser_sctp;
 mod client;
 mod connecting;
+mod data;
+mod data_hostile;
 mod forwarding;
 mod hostile;
 mod loss;

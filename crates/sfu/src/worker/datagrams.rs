@@ -164,13 +164,14 @@ impl Worker {
         let outcome = dtls.handle_datagram(now, datagram);
         self.send_handshake(key);
         match outcome {
-            Ok(None) => {}
+            Ok(None) => self.handle_application_data(now, key),
             Ok(Some(dtls::Event::Connected { profile, keys })) => {
                 let transport = &mut self.transports[key];
                 let before = std::mem::replace(&mut transport.security, Security::Failed);
                 if let Security::Handshaking(dtls) = before {
                     transport.security = Security::Connected { dtls, keys, profile };
                     self.on_media_possible(now, key);
+                    self.handle_application_data(now, key);
                 }
             }
             Ok(Some(dtls::Event::Closed)) => {

@@ -1,10 +1,12 @@
 //! The worker: all transports, producers, consumers and taps of one thread, and the commands upon them.
 //!
-//! This file holds the state. Commands of signaling are in [`transports`] and [`tracks`], what arrives in
-//! [`datagrams`] and [`media`], RTCP in [`reports`], time in [`timers`].
+//! This file holds the state. Commands of signaling are in [`transports`], [`tracks`] and [`channels`], what arrives in
+//! [`datagrams`], [`media`] and [`messages`], RTCP in [`reports`], time in [`timers`].
 
+mod channels;
 mod datagrams;
 mod media;
+mod messages;
 mod reports;
 mod timers;
 mod tracks;
@@ -12,6 +14,7 @@ mod transports;
 
 use crate::clock::{Clock, Millis};
 use crate::consumer::Consumer;
+use crate::data::{DataConsumer, DataProducer};
 use crate::dtls::Certificate;
 use crate::egress::Transmit;
 use crate::error::Error;
@@ -28,7 +31,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 use uuid::Uuid;
 use wire::ortc::{MediaKind, RtpCodecParameters};
-use wire::{ConsumerId, ProducerId, RouterId, TapId, TransportId};
+use wire::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TapId, TransportId};
 
 /// What a worker is made with.
 #[derive(Clone, Debug)]
@@ -58,6 +61,10 @@ pub enum Event {
     ProducerClosed { producer: ProducerId },
     /// Its producer went.
     ConsumerClosed { consumer: ConsumerId, producer: ProducerId },
+    /// Its transport or router was closed, or its transport's association was lost.
+    DataProducerClosed { data_producer: DataProducerId, reason: String },
+    /// Its producer went, its association was lost, or its client does not keep up.
+    DataConsumerClosed { data_consumer: DataConsumerId, data_producer: DataProducerId, reason: String },
 }
 
 /// Takes what taps hear, on the worker's thread: it must not block.
@@ -132,10 +139,14 @@ pub struct Worker {
     producers: Slab<Producer>,
     consumers: Slab<Consumer>,
     taps: Slab<Tap>,
+    data_producers: Slab<DataProducer>,
+    data_consumers: Slab<DataConsumer>,
     transport_keys: HashMap<TransportId, usize>,
     producer_keys: HashMap<ProducerId, usize>,
     consumer_keys: HashMap<ConsumerId, usize>,
     tap_keys: HashMap<TapId, usize>,
+    data_producer_keys: HashMap<DataProducerId, usize>,
+    data_consumer_keys: HashMap<DataConsumerId, usize>,
     /// Transports by our user name fragment.
     by_fragment: HashMap<String, usize>,
     /// Transports by a path that passed a check.
@@ -143,6 +154,8 @@ pub struct Worker {
     control: ControlQueue,
     /// Transports with something to flush.
     dirty: Vec<usize>,
+    /// Transports whose association has something to send.
+    data_dirty: Vec<usize>,
     events: VecDeque<Event>,
     next_tick: Millis,
     /// Reused for each compound packet.
@@ -168,14 +181,19 @@ impl Worker {
             producers: Slab::new(),
             consumers: Slab::new(),
             taps: Slab::new(),
+            data_producers: Slab::new(),
+            data_consumers: Slab::new(),
             transport_keys: HashMap::new(),
             producer_keys: HashMap::new(),
             consumer_keys: HashMap::new(),
             tap_keys: HashMap::new(),
+            data_producer_keys: HashMap::new(),
+            data_consumer_keys: HashMap::new(),
             by_fragment: HashMap::new(),
             by_path: HashMap::new(),
             control: ControlQueue::default(),
             dirty: Vec::new(),
+            data_dirty: Vec::new(),
             events: VecDeque::new(),
             next_tick: 0,
             compound: Vec::with_capacity(2_048),
@@ -200,6 +218,7 @@ impl Worker {
     /// Sends everything that waits. Call it after each batch of datagrams, after commands and after timeouts.
     pub fn flush(&mut self, now: Instant, send: &mut dyn FnMut(Transmit<'_>)) {
         self.now = self.now.max(now);
+        self.flush_data(now);
         self.control.flush(send);
         let mut dirty = std::mem::take(&mut self.dirty);
         for &key in &dirty {
@@ -281,7 +300,7 @@ impl Worker {
 #[cfg(test)]
 impl Worker {
     /// How many of each thing there are.
-    pub(crate) fn census(&self) -> [usize; 12] {
+    pub(crate) fn census(&self) -> [usize; 17] {
         [
             self.transports.len(),
             self.producers.len(),
@@ -295,6 +314,11 @@ impl Worker {
             self.by_path.len(),
             self.dirty.len(),
             self.control.entries.len(),
+            self.data_producers.len(),
+            self.data_consumers.len(),
+            self.data_producer_keys.len(),
+            self.data_consumer_keys.len(),
+            self.data_dirty.len(),
         ]
     }
 }

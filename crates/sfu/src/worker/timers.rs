@@ -36,6 +36,7 @@ impl Worker {
     fn tick_transport(&mut self, now: Instant, ms: Millis, key: usize) {
         self.tick_ice(now, key);
         self.tick_dtls(now, key);
+        self.tick_data(now, key);
         let transport = &mut self.transports[key];
         if !transport.may_send() {
             return;

@@ -77,6 +77,7 @@ impl Worker {
             cname: random_text(&mut self.random, 16),
             rtcp_ssrc: self.random.random_range(1..u32::MAX),
             egress: Egress::default(),
+            data: None,
             is_dirty: false,
             urgent: false,
             arrivals: None,
@@ -96,7 +97,7 @@ impl Worker {
                 role: DtlsRole::Auto,
                 fingerprints: vec![self.certificate.fingerprint().clone()],
             },
-            // Data channels are not carried yet; without these a client does not open any.
+            // See `enable_sctp`; without these a client opens no data channels.
             sctp_parameters: None,
             ice_servers: Vec::new(),
         })
@@ -189,10 +190,12 @@ impl Worker {
         for consumer in self.transports[key].consumers.clone() {
             self.remove_consumer(consumer);
         }
+        self.close_data_of(key);
         let transport = self.transports.remove(key);
         self.by_fragment.retain(|_, k| *k != key);
         self.by_path.retain(|_, k| *k != key);
         self.dirty.retain(|k| *k != key);
+        self.data_dirty.retain(|k| *k != key);
         if let (Some(to), Security::Connected { mut dtls, .. }) =
             (transport.ice.selected(), transport.security)
         {

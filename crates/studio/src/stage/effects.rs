@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 use wire::sfu::Notice;
-use wire::{Code, ConsumerId, Failure, ProducerId, TransportId};
+use wire::{Code, ConsumerId, DataConsumerId, DataProducerId, Failure, ProducerId, TransportId};
 
 /// Where each session's notices go.
 #[derive(Default)]
@@ -47,6 +47,8 @@ enum MediaStep {
     ResumeProducer(ProducerId),
     CloseProducer(ProducerId),
     CloseConsumer(ConsumerId),
+    CloseDataProducer(DataProducerId),
+    CloseDataConsumer(DataConsumerId),
     CloseRouter(wire::RouterId),
 }
 
@@ -57,6 +59,8 @@ impl MediaStep {
             Self::CloseTransport(id) => id.0,
             Self::PauseProducer(id) | Self::ResumeProducer(id) | Self::CloseProducer(id) => id.0,
             Self::CloseConsumer(id) => id.0,
+            Self::CloseDataProducer(id) => id.0,
+            Self::CloseDataConsumer(id) => id.0,
             Self::CloseRouter(id) => id.0,
         }
     }
@@ -131,6 +135,8 @@ impl Stage {
                 Effect::ResumeProducer(id) => steps.push(MediaStep::ResumeProducer(id)),
                 Effect::CloseProducer(id) => steps.push(MediaStep::CloseProducer(id)),
                 Effect::CloseConsumer(id) => steps.push(MediaStep::CloseConsumer(id)),
+                Effect::CloseDataProducer(id) => steps.push(MediaStep::CloseDataProducer(id)),
+                Effect::CloseDataConsumer(id) => steps.push(MediaStep::CloseDataConsumer(id)),
                 Effect::Bind { slot, occupant } => self.media.bind_slot(slot, occupant),
                 Effect::RoomClosed(room) => {
                     steps.extend(self.placement.remove(&room).map(MediaStep::CloseRouter))
@@ -161,6 +167,8 @@ impl Stage {
                         MediaStep::ResumeProducer(id) => drop(sfu.resume_producer(now, id)),
                         MediaStep::CloseProducer(id) => drop(sfu.close_producer(now, id)),
                         MediaStep::CloseConsumer(id) => drop(sfu.close_consumer(now, id)),
+                        MediaStep::CloseDataProducer(id) => drop(sfu.close_data_producer(id)),
+                        MediaStep::CloseDataConsumer(id) => drop(sfu.close_data_consumer(id)),
                         MediaStep::CloseRouter(id) => sfu.close_router(id),
                     }
                 }

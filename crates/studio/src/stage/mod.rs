@@ -2,6 +2,7 @@
 //!
 //! One task, one mailbox. Everybody else holds a [`StudioHandle`].
 
+mod data;
 mod effects;
 mod handle;
 mod outputs;

@@ -60,6 +60,14 @@ impl Stage {
                     let _ = self.settle().await;
                 }
             }
+            Event::DataProducerClosed { data_producer, reason } => {
+                self.rooms.on_data_producer_lost(data_producer, &reason);
+                let _ = self.settle().await;
+            }
+            Event::DataConsumerClosed { data_consumer, reason, .. } => {
+                self.rooms.on_data_consumer_lost(data_consumer, &reason);
+                let _ = self.settle().await;
+            }
             // The stage closed them itself, or closes them with what they stood on.
             Event::ProducerClosed { .. } | Event::ConsumerClosed { .. } => {}
         }

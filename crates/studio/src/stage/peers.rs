@@ -7,7 +7,7 @@ use std::time::Instant;
 use uuid::Uuid;
 use wire::sfu::*;
 use wire::stats::StatsReport;
-use wire::{Code, ConsumerId, Failure, PeerId, ProducerId, TransportId};
+use wire::{Code, ConsumerId, DataConsumerId, DataProducerId, Failure, PeerId, ProducerId, TransportId};
 
 impl Stage {
     pub(super) async fn join(
@@ -49,7 +49,7 @@ impl Stage {
             router_rtp_capabilities: self.capabilities.clone(),
             peers: joined.peers,
             producers: joined.producers,
-            data_producers: Vec::new(),
+            data_producers: joined.data_producers,
             ice_servers: self.ice_servers.clone(),
             resume_token: joined.resume_token,
             resumed: joined.resumed,
@@ -130,6 +130,12 @@ impl Stage {
                 self.try_sfu(consumer_id.0, move |sfu, now| sfu.request_key_frame(now, consumer_id)).await?;
                 Ok(PeerReply::Done {})
             }
+            PeerRequest::ProduceData(_)
+            | PeerRequest::ConsumeData(_)
+            | PeerRequest::PauseDataConsumer(_)
+            | PeerRequest::ResumeDataConsumer(_)
+            | PeerRequest::CloseDataConsumer(_)
+            | PeerRequest::CloseDataProducer(_) => self.data_request(session, request).await,
             PeerRequest::GetStats(asked) => self.stats(session, peer, asked).await,
             PeerRequest::Chat(Chat { text }) => {
                 self.change(session, PeerCommand::Chat(ChatText::parse(&text)?)).await
@@ -144,7 +150,11 @@ impl Stage {
         }
     }
 
-    async fn change(&mut self, session: SessionId, command: PeerCommand) -> Result<PeerReply, Failure> {
+    pub(super) async fn change(
+        &mut self,
+        session: SessionId,
+        command: PeerCommand,
+    ) -> Result<PeerReply, Failure> {
         self.command(Command::Peer(session, command)).await?;
         Ok(PeerReply::Done {})
     }
@@ -159,8 +169,16 @@ impl Stage {
             .ok_or_else(|| Failure::new(Code::InvalidRequest, "Say `direction`: \"send\" or \"recv\"."))?;
         let room = self.rooms.may_create_transport(session, direction)?;
         let router = self.router_of(&room).await?;
-        let mut options =
-            self.try_sfu(router.0, move |sfu, now| sfu.create_transport(now, router, direction)).await?;
+        let with_sctp = asked.enable_sctp.unwrap_or(true);
+        let mut options = self
+            .try_sfu(router.0, move |sfu, now| {
+                let mut options = sfu.create_transport(now, router, direction)?;
+                if with_sctp {
+                    options.sctp_parameters = Some(sfu.enable_sctp(options.id)?);
+                }
+                Ok(options)
+            })
+            .await?;
         options.ice_servers = self.ice_servers.clone();
         if asked.force_tcp == Some(true) {
             options.ice_candidates.retain(|candidate| candidate.protocol == "tcp");
@@ -218,28 +236,33 @@ impl Stage {
         asked: GetStats,
     ) -> Result<PeerReply, Failure> {
         let mut wanted = Wanted { quality_of: self.rooms.transports_of(peer), ..Wanted::default() };
-        match asked {
-            GetStats { transport_id: Some(id), producer_id: None, consumer_id: None } => {
-                self.rooms.may_use_transport(session, id)?;
-                wanted.transports.push(id);
-            }
-            GetStats { transport_id: None, producer_id: Some(id), consumer_id: None } => {
-                self.rooms.may_use_producer(session, id)?;
-                wanted.producers.push(id);
-            }
-            GetStats { transport_id: None, producer_id: None, consumer_id: Some(id) } => {
-                self.rooms.may_use_consumer(session, id)?;
-                wanted.consumers.push(id);
-            }
-            GetStats { transport_id: None, producer_id: None, consumer_id: None } => {
-                wanted.transports = wanted.quality_of.clone();
-                wanted.producers = self.rooms.tracks_of(peer).into_iter().map(|track| track.id).collect();
-                wanted.consumers = self.rooms.consumers_of(peer);
-            }
-            _ => {
-                let text = "Ask for one of `transportId`, `producerId` and `consumerId`, or for none.";
-                return Err(Failure::new(Code::InvalidRequest, text));
-            }
+        if asked.named() > 1 {
+            return Err(Failure::new(
+                Code::InvalidRequest,
+                "Ask for the statistics of one thing, or of all.",
+            ));
+        }
+        if let Some(id) = asked.transport_id {
+            self.rooms.may_use_transport(session, id)?;
+            wanted.transports.push(id);
+        } else if let Some(id) = asked.producer_id {
+            self.rooms.may_use_producer(session, id)?;
+            wanted.producers.push(id);
+        } else if let Some(id) = asked.consumer_id {
+            self.rooms.may_use_consumer(session, id)?;
+            wanted.consumers.push(id);
+        } else if let Some(id) = asked.data_producer_id {
+            self.rooms.may_use_data_producer(session, id)?;
+            wanted.data_producers.push(id);
+        } else if let Some(id) = asked.data_consumer_id {
+            self.rooms.may_use_data_consumer(session, id)?;
+            wanted.data_consumers.push(id);
+        } else {
+            wanted.transports = wanted.quality_of.clone();
+            wanted.producers = self.rooms.tracks_of(peer).into_iter().map(|track| track.id).collect();
+            wanted.consumers = self.rooms.consumers_of(peer);
+            wanted.data_producers = self.rooms.data_producers_of(peer);
+            wanted.data_consumers = self.rooms.data_consumers_of(peer);
         }
         Ok(PeerReply::Stats(Box::new(self.read_stats(wanted).await?)))
     }
@@ -268,6 +291,8 @@ pub(super) struct Wanted {
     pub transports: Vec<TransportId>,
     pub producers: Vec<ProducerId>,
     pub consumers: Vec<ConsumerId>,
+    pub data_producers: Vec<DataProducerId>,
+    pub data_consumers: Vec<DataConsumerId>,
 }
 
 impl Wanted {
@@ -278,10 +303,20 @@ impl Wanted {
             transports: self.transports.into_iter().filter_map(|id| sfu.transport_stats(now, id)).collect(),
             producers: self.producers.into_iter().flat_map(|id| sfu.producer_stats(now, id)).collect(),
             consumers: self.consumers.into_iter().filter_map(|id| sfu.consumer_stats(now, id)).collect(),
+            data_producers: self
+                .data_producers
+                .into_iter()
+                .filter_map(|id| sfu.data_producer_stats(id))
+                .collect(),
+            data_consumers: self
+                .data_consumers
+                .into_iter()
+                .filter_map(|id| sfu.data_consumer_stats(id))
+                .collect(),
         }
     }
 }
 
-fn unexpected() -> Failure {
+pub(super) fn unexpected() -> Failure {
     Failure::new(Code::Internal, "Something went wrong inside Greenroom: try again.")
 }

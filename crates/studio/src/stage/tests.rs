@@ -263,6 +263,74 @@ async fn a_guest_waits_is_let_in_and_is_received() {
 }
 
 #[tokio::test]
+async fn data_channels_are_agreed_upon_as_tracks_are() {
+    let engine = Engine::new("data").await;
+    let mut host = engine.join("Mira", engine.owner.reveal()).await;
+    let mut ada = engine.join("Ada", &engine.invite().await.token).await;
+    engine.admit(&ada).await;
+    assert_eq!((ada.hears().await, host.hears().await), ("admitted".into(), "peer-joined".into()));
+    let (sending, receiving) = (ada.transport(Direction::Send).await, host.transport(Direction::Recv).await);
+    let offered = serde_json::to_value(&sending.sctp_parameters).unwrap();
+    assert_eq!((offered["port"].as_u64(), offered["MIS"].as_u64()), (Some(5000), Some(1024)));
+    assert_eq!(offered["maxMessageSize"].as_u64(), Some(262_144));
+
+    let produce = |transport: TransportId, stream: u16| {
+        let asked = json!({
+            "transportId": transport, "label": "game", "protocol": "json", "appData": { "a": 1 },
+            "sctpStreamParameters": { "streamId": stream, "ordered": false, "maxRetransmits": 0 },
+        });
+        PeerRequest::ProduceData(serde_json::from_value(asked).unwrap())
+    };
+    let Ok(PeerReply::DataProduced { id }) = ada.ask(produce(sending.id, 0)).await else {
+        panic!("not produced")
+    };
+    assert_eq!(host.hears().await, "new-data-producer");
+    assert_eq!(code(ada.ask(produce(sending.id, 0)).await), Code::InvalidRequest, "the stream is taken");
+    assert_eq!(code(ada.ask(produce(sending.id, 1024)).await), Code::InvalidRequest);
+    assert_eq!(code(ada.ask(produce(receiving.id, 1)).await), Code::NotFound, "another's transport");
+
+    let consume = || ConsumeData { data_producer_id: id, transport_id: None, paused: None };
+    let reply = host.ask(PeerRequest::ConsumeData(consume())).await.unwrap();
+    let reply = serde_json::to_value(&reply).unwrap();
+    assert_eq!(reply["dataProducerId"], json!(id));
+    assert_eq!(
+        reply["sctpStreamParameters"],
+        json!({ "streamId": 0, "ordered": false, "maxRetransmits": 0 })
+    );
+    assert_eq!((reply["label"].as_str(), reply["protocol"].as_str()), (Some("game"), Some("json")));
+    assert_eq!((&reply["peerId"], &reply["appData"]["a"]), (&json!(ada.joined.peer_id), &json!(1)));
+    ada.transport(Direction::Recv).await;
+    assert_eq!(code(ada.ask(PeerRequest::ConsumeData(consume())).await), Code::CannotConsume);
+    let consumer = DataConsumerRef { data_consumer_id: serde_json::from_value(reply["id"].clone()).unwrap() };
+    host.ask(PeerRequest::PauseDataConsumer(consumer.clone())).await.unwrap();
+    host.ask(PeerRequest::ResumeDataConsumer(consumer.clone())).await.unwrap();
+    assert_eq!(code(ada.ask(PeerRequest::CloseDataConsumer(consumer)).await), Code::NotFound);
+    let Ok(PeerReply::Stats(stats)) = host.ask(PeerRequest::GetStats(GetStats::default())).await else {
+        panic!("no statistics");
+    };
+    assert_eq!((stats.data_consumers.len(), stats.data_consumers[0].data_producer_id), (1, id));
+    assert_eq!(stats.transports[0].sctp_state.as_deref(), Some("new"));
+
+    // Who comes later finds it; when its owner goes, it goes.
+    let late = engine.join("Mira's phone", engine.owner.reveal()).await;
+    assert_eq!(late.joined.data_producers[0].label, "game");
+    assert_eq!(host.hears().await, "peer-joined");
+    ada.ask(PeerRequest::LeaveRoom).await.unwrap();
+    let heard = [host.hears().await, host.hears().await, host.hears().await];
+    assert_eq!(heard, ["data-consumer-closed", "data-producer-closed", "peer-left"]);
+
+    let without = CreateTransport {
+        direction: Some(Direction::Recv),
+        enable_sctp: Some(false),
+        ..CreateTransport::default()
+    };
+    let Ok(PeerReply::Transport(plain)) = host.ask(PeerRequest::CreateWebrtcTransport(without)).await else {
+        panic!("no transport");
+    };
+    assert_eq!(plain.sctp_parameters, None);
+}
+
+#[tokio::test]
 async fn what_was_acknowledged_survives_a_kill() {
     let engine = Engine::new("kill").await;
     let invite = engine.invite().await;
@@ -307,8 +375,11 @@ async fn bad_requests_are_refused_with_their_codes() {
     assert_eq!(code(ada.ask(restart).await), Code::NotFound);
     let directionless = PeerRequest::CreateWebrtcTransport(CreateTransport::default());
     assert_eq!(code(ada.ask(directionless).await), Code::InvalidRequest);
-    let two =
-        GetStats { transport_id: Some(sending), producer_id: Some(ProducerId(nobody)), consumer_id: None };
+    let two = GetStats {
+        transport_id: Some(sending),
+        producer_id: Some(ProducerId(nobody)),
+        ..GetStats::default()
+    };
     assert_eq!(code(ada.ask(PeerRequest::GetStats(two)).await), Code::InvalidRequest);
     let stranger = engine.handle.request(SessionId(nobody), PeerRequest::LeaveRoom).await;
     assert_eq!(code(stranger), Code::NotJoined);

@@ -9,4 +9,8 @@ producing?: boolean,
 /**
  * Older dashboards say this instead of `direction: "recv"`.
  */
-consuming?: boolean, forceTcp?: boolean, sctpCapabilities: Record<string, unknown>, };
+consuming?: boolean, forceTcp?: boolean, 
+/**
+ * `false`: no data channels on it. Default: they are possible.
+ */
+enableSctp?: boolean, sctpCapabilities: Record<string, unknown>, };

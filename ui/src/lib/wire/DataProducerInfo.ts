@@ -2,4 +2,4 @@
 import type { DataProducerId } from "./DataProducerId";
 import type { PeerId } from "./PeerId";
 
-export type DataProducerInfo = { dataProducerId: DataProducerId, peerId: PeerId, label: string, protocol: string, };
+export type DataProducerInfo = { dataProducerId: DataProducerId, peerId: PeerId, label: string, protocol: string, appData: Record<string, unknown>, };

@@ -13,7 +13,11 @@ dtlsState: string, remoteAddress?: string,
 /**
  * `udp` or `tcp`, of the path in use.
  */
-protocol?: string, srtpProfile?: string, bytesReceived: number, bytesSent: number, recvBitrate: number, sendBitrate: number, rttMs?: number, 
+protocol?: string, srtpProfile?: string, 
+/**
+ * `new`, `connecting`, `connected`, `closed`; absent without data channels.
+ */
+sctpState?: string, bytesReceived: number, bytesSent: number, recvBitrate: number, sendBitrate: number, rttMs?: number, 
 /**
  * Datagrams counted and dropped: not ours, undecryptable, replayed, malformed.
  */
