@@ -39,7 +39,7 @@ test('the join tells who is there; the guest before the admission is alone in th
   assert.deepEqual(ben.admitted.peers.map(peer => peer.displayName), ['Ada']);
 });
 
-for (const mimeType of ['video/VP8', 'video/VP9', 'video/H264']) {
+for (const mimeType of ['video/VP8', 'video/VP9', 'video/H264', 'video/AV1']) {
   test(`${mimeType} arrives, live`, { timeout: 40_000 }, async () => {
     const { id, mimeType: negotiated } = await call(ada, 'publish', 'video', mimeType);
     assert.equal(negotiated, mimeType);

@@ -65,6 +65,29 @@ async function publish(kind, mimeType, more = {}) {
   return { id: producer.id, mimeType: producer.rtpParameters.codecs[0].mimeType };
 }
 
+/** What leaves and arrives, as the browser counts it. */
+async function counted() {
+  const of = async (things, type, fields) => {
+    const rows = [];
+    for (const thing of things) {
+      for (const report of (await thing.getStats()).values()) {
+        if (report.type === type) rows.push({ of: thing.id, ...Object.fromEntries(fields.map(field => [field, report[field]])) });
+      }
+    }
+    return rows;
+  };
+  return {
+    sent: await of([...state.producers.values()], 'outbound-rtp', SENT),
+    received: await of([...state.consumers.values()].map(({ consumer }) => consumer), 'inbound-rtp', RECEIVED),
+  };
+}
+
+const SENT = ['kind', 'rid', 'frameWidth', 'framesEncoded', 'scalabilityMode', 'encoderImplementation', 'bytesSent'];
+const RECEIVED = [
+  ...['kind', 'frameWidth', 'framesDecoded', 'framesPerSecond', 'freezeCount', 'totalFreezesDuration', 'nackCount', 'pliCount'],
+  ...['keyFramesDecoded', 'packetsLost', 'bytesReceived'],
+];
+
 /** Consumes and plays in an element of its own; the consumer's id is the element's `data-testid`. */
 async function consume(producerId) {
   const answer = await request('consume', { producerId, rtpCapabilities: state.device.recvRtpCapabilities, transportId: state.recv.id });
@@ -140,6 +163,6 @@ const noticesOf = event => state.notices.filter(notice => notice.event === event
 const connection = () => ({ send: state.send?.connectionState, recv: state.recv?.connectionState, socket: state.socket?.connected });
 
 window.client = {
-  ...{ state, join, start, request, ask, publish, consume, watch, watched, closeProducer, dropConsumer, lieAboutStreams },
+  ...{ state, join, start, request, ask, publish, consume, counted, watch, watched, closeProducer, dropConsumer, lieAboutStreams },
   ...{ restartIce, noticesOf, connection },
 };

@@ -57,6 +57,12 @@ impl Producer {
         Some(Layers { spatial, temporal })
     }
 
+    /// The highest spatial layer that flows or was announced.
+    pub fn top_spatial(&self, ms: Millis) -> u8 {
+        let flowing = self.ladder(ms).rungs().last().map_or(0, |rung| rung.layers.spatial);
+        flowing.max(self.agreed.spatial_layers.saturating_sub(1))
+    }
+
     /// Where a receiver begins: as the layers flow, or before they do as they were announced.
     pub fn first_aim(&self, ms: Millis) -> Layers {
         let announced = match self.layer_kind() {

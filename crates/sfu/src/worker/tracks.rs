@@ -216,7 +216,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The best layers to send; without `temporal`, every one of that spatial layer.
+    /// The best layers to send; without `temporal`, every one of that spatial layer. A spatial layer above all there
+    /// are means the highest, as in mediasoup.
     pub fn set_preferred_layers(
         &mut self,
         consumer: ConsumerId,
@@ -224,6 +225,8 @@ impl Worker {
         temporal: Option<u8>,
     ) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
+        let producer = &self.producers[self.consumers[key].producer];
+        let spatial = spatial.min(producer.top_spatial(self.clock.ms(self.now)));
         self.consumers[key].preferred = Layers { spatial, temporal: temporal.unwrap_or(u8::MAX) };
         Ok(())
     }
