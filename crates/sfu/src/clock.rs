@@ -27,6 +27,10 @@ impl Clock {
         self.elapsed(now).as_millis() as u64
     }
 
+    pub fn us(&self, now: Instant) -> u64 {
+        self.elapsed(now).as_micros() as u64
+    }
+
     /// NTP time in 32.32 fixed point. Its epoch means nothing to anybody else: RTCP only ever compares our own
     /// stamps with each other (RFC 3550 §4).
     pub fn ntp(&self, now: Instant) -> u64 {

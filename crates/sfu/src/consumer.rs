@@ -2,7 +2,7 @@
 
 use crate::clock::Millis;
 use crate::forward::Forwarder;
-use crate::layers::Layers;
+use crate::layers::{Ladder, Layers};
 use crate::ortc::consume::Consumed;
 use crate::ortc::{Extension, ExtensionIds};
 use crate::rate::RateMeter;
@@ -10,18 +10,27 @@ use rtp::ext::{AbsSendTime, ExtensionWriter};
 use rtp::packet::{FIXED_HEADER, FixedHeader, Packet};
 use std::time::Instant;
 use wire::ConsumerId;
+use wire::ortc::ConsumerType;
 
 pub struct Consumer {
     pub id: ConsumerId,
     pub producer: usize,
     pub transport: usize,
     pub agreed: Consumed,
+    /// By its client.
     pub paused: bool,
+    /// For want of bandwidth.
+    pub starved: bool,
     /// What the client asked for.
     pub preferred: Layers,
     /// What its share of the bandwidth carries; all of it while nobody counts.
     pub allowed: Layers,
+    /// What signaling was told of last: layers, or none for want of bandwidth.
+    told: Option<Option<Layers>>,
     pub forwarder: Forwarder,
+    /// The extended sequence number after the highest one sent. None at or below it may ever be given again: it is
+    /// the nonce of its encryption.
+    pub next_unsent: u64,
     pub rtx_sequence: u64,
     pub resends: Resends,
     pub remote: RemoteReport,
@@ -33,6 +42,8 @@ pub struct Consumer {
     /// Payload octets, as sender reports count them.
     pub payload_octets: u64,
     pub retransmitted: u64,
+    /// Waited too long for the path.
+    pub dropped: u64,
     pub nacks: u64,
     pub plis: u64,
     pub rate: RateMeter,
@@ -43,6 +54,8 @@ pub struct Consumer {
 pub struct RemoteReport {
     pub fraction_lost: u8,
     pub lost: i64,
+    /// Sequence number, extended by the receiver; 0 before the first report.
+    pub highest: u32,
     /// Timestamp units.
     pub jitter: u32,
     pub round_trip: Option<Millis>,
@@ -64,9 +77,12 @@ impl Consumer {
             transport,
             agreed,
             paused,
+            starved: false,
             preferred: Layers::ALL,
             allowed: Layers::ALL,
+            told: None,
             forwarder,
+            next_unsent: 0,
             rtx_sequence,
             resends: Resends::default(),
             remote: RemoteReport::default(),
@@ -76,10 +92,33 @@ impl Consumer {
             octets: 0,
             payload_octets: 0,
             retransmitted: 0,
+            dropped: 0,
             nacks: 0,
             plis: 0,
             rate: RateMeter::default(),
         }
+    }
+
+    /// What it is sent, if that is news since the last time this was asked. Of a stream without layers only an
+    /// interruption is news, and its end.
+    pub fn layers_news(&mut self, ladder: &Ladder) -> Option<Option<Layers>> {
+        let layers = if self.starved { None } else { Some(ladder.within(self.forwarder.current()?)) };
+        let before = self.told.replace(layers);
+        let is_news = match before {
+            Some(before) => before != layers,
+            None => self.starved || self.agreed.consumer_type != ConsumerType::Simple,
+        };
+        is_news.then_some(layers)
+    }
+
+    /// Whether packets go out to it.
+    pub fn is_flowing(&self) -> bool {
+        !self.paused && !self.starved
+    }
+
+    /// Whether its packets carry transport-wide sequence numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.agreed.extensions.get(Extension::TransportCc).is_some()
     }
 
     /// The best layers it should have.
@@ -193,6 +232,13 @@ impl HeaderBuffer {
         let block = writer.finish().ok()?;
         bytes[..FIXED_HEADER].copy_from_slice(&fixed.to_bytes(block > 0));
         bytes.get(..FIXED_HEADER + block)
+    }
+
+    /// A header for nothing but padding (RFC 3550 §5.1).
+    pub fn write_padding(&mut self, fixed: FixedHeader, consumer: &Consumer, fresh: &Fresh) -> Option<&[u8]> {
+        let len = self.write(fixed, consumer, &Passed::default(), None, fresh)?.len();
+        self.short[0] |= 0x20;
+        self.short.get(..len)
     }
 }
 

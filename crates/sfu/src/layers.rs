@@ -51,6 +51,13 @@ impl Ladder {
         &self.rungs[..self.len]
     }
 
+    /// `layers` with no temporal layer above those there are.
+    pub fn within(&self, layers: Layers) -> Layers {
+        let same = self.rungs().iter().filter(|rung| rung.layers.spatial == layers.spatial);
+        let top = same.map(|rung| rung.layers.temporal).max().unwrap_or(0);
+        Layers { temporal: layers.temporal.min(top), ..layers }
+    }
+
     /// The best rung not above `limit`; failing that the lowest there is.
     pub fn best_within(&self, limit: Layers) -> Option<Rung> {
         let within = self.rungs().iter().rev().find(|rung| rung.layers <= limit);

@@ -13,6 +13,7 @@
 //! [`egress`] holds what goes out, [`worker`] owns it all.
 #![forbid(unsafe_code)]
 
+mod bandwidth;
 mod candidate;
 mod client_hello;
 mod clock;

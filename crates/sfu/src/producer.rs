@@ -1,5 +1,6 @@
 //! One track a client sends, as the router sees it.
 
+use crate::bandwidth::Class;
 use crate::clock::Millis;
 use crate::forward::Kind;
 use crate::layers::{Ladder, LayerMeter, Layers, Rung};
@@ -15,6 +16,8 @@ pub struct Producer {
     pub transport: usize,
     pub agreed: Produced,
     pub paused: bool,
+    /// Who speaks, or is on air: its receivers get it first.
+    pub is_important: bool,
     /// One per encoding, worst first as simulcast lists them.
     pub streams: Vec<Stream>,
     /// Of pictures.
@@ -26,6 +29,10 @@ pub struct Producer {
 }
 
 impl Producer {
+    pub fn class(&self) -> Class {
+        if self.is_important { Class::Important } else { Class::Ordinary }
+    }
+
     pub fn video_codec(&self) -> Option<VideoCodec> {
         video_codec(self.agreed.codec)
     }

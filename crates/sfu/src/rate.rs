@@ -8,12 +8,18 @@ pub struct RateMeter {
     buckets: [u32; BUCKETS],
     /// Number of the newest bucket since the worker began.
     newest: u64,
+    /// Number of the first bucket after a silence: what has just begun is not slow. Rather too fast, since it begins with
+    /// a keyframe; that is the safe side for those who must find room for it.
+    first: u64,
     sum: u64,
 }
 
 impl RateMeter {
     pub fn record(&mut self, now: Millis, octets: usize) {
         self.advance(now);
+        if self.sum == 0 {
+            self.first = self.newest;
+        }
         let bucket = &mut self.buckets[(self.newest % BUCKETS as u64) as usize];
         *bucket = bucket.saturating_add(octets as u32);
         self.sum += octets as u64;
@@ -23,7 +29,8 @@ impl RateMeter {
     pub fn bitrate(&self, now: Millis) -> u64 {
         let mut copy = self.clone();
         copy.advance(now);
-        copy.sum * 8
+        let counted = (copy.newest - copy.first + 1).min(BUCKETS as u64);
+        copy.sum * 8 * BUCKETS as u64 / counted
     }
 
     fn advance(&mut self, now: Millis) {
@@ -59,5 +66,10 @@ mod tests {
         let rate = meter.bitrate(4_999);
         assert!((900_000..=1_000_000).contains(&rate), "{rate}");
         assert_eq!(meter.bitrate(6_100), 0);
+        for ms in 9_000..9_500 {
+            meter.record(ms, 125);
+        }
+        let rate = meter.bitrate(9_499);
+        assert!((900_000..=1_000_000).contains(&rate), "after half a second of it: {rate}");
     }
 }

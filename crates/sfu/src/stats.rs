@@ -134,7 +134,8 @@ impl Worker {
         for transport in &transports {
             quality.send_bitrate += transport.traffic.send_rate.bitrate(ms);
             quality.recv_bitrate += transport.traffic.receive_rate.bitrate(ms);
-            quality.available_bitrate = quality.available_bitrate.max(transport.available_bitrate);
+            let available = transport.outgoing.as_ref().and_then(|o| o.controller.estimate(self.us(now)));
+            quality.available_bitrate = quality.available_bitrate.max(available);
             observed.round_trip = observed.round_trip.max(transport.round_trip);
             for stream in transport.producers.iter().flat_map(|p| &self.producer_at(*p).streams) {
                 if stream.is_flowing(ms) {

@@ -1,5 +1,6 @@
 //! One client's ICE + DTLS association and everything that goes over it.
 
+use crate::bandwidth::{IncomingLimit, Outgoing};
 use crate::clock::Millis;
 use crate::data::DataPath;
 use crate::dtls::{Dtls, Peer};
@@ -90,11 +91,16 @@ pub struct Transport {
     /// Some codec of this transport negotiated transport-wide feedback.
     pub arrivals: Option<Box<ArrivalLog>>,
     pub transport_sequence: u64,
-    /// What the receiver estimates (REMB), bit/s.
-    pub available_bitrate: Option<u64>,
+    /// A receive transport's path; made with its first consumer.
+    pub outgoing: Option<Box<Outgoing>>,
     /// Smoothed, from reports of either direction.
     pub round_trip: Option<Millis>,
     pub traffic: Traffic,
+    /// What its client may send.
+    pub incoming: IncomingLimit,
+    /// What all its consumers would take if there were enough, bit/s.
+    pub wanted: u64,
+    pub next_sharing: Millis,
     pub next_report: Millis,
     pub next_feedback: Millis,
 }
@@ -107,6 +113,19 @@ impl Transport {
     /// Connected, and the peer still wants to hear from us.
     pub fn may_send(&self) -> bool {
         self.is_connected() && self.ice.has_consent()
+    }
+
+    /// A packet of `len` octets was queued; `is_numbered`: with this transport's next sequence number.
+    pub fn note_sent(&mut self, ms: Millis, len: usize, is_numbered: bool) {
+        self.traffic.sent += len as u64;
+        self.traffic.send_rate.record(ms, len);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.pacer.charge(len);
+            if is_numbered {
+                outgoing.controller.note_sent(self.transport_sequence, len);
+            }
+        }
+        self.transport_sequence += u64::from(is_numbered);
     }
 
     pub fn note_round_trip(&mut self, sample: Millis) {

@@ -234,6 +234,17 @@ impl Forwarder {
         self.seam = true;
     }
 
+    /// Packets from `sequence` on were placed and not sent: their numbers are given again, after a pause.
+    pub fn take_back(&mut self, sequence: u64) {
+        if sequence < self.next_out {
+            self.next_out = sequence;
+            while self.epochs.back().is_some_and(|epoch| epoch.packets.out_start() >= sequence) {
+                self.epochs.pop_back();
+            }
+        }
+        self.seam = true;
+    }
+
     /// Where `packet` goes; `None`: nowhere. `aligned` gives the timestamp that the previous stream would have had at
     /// this packet's moment; asked only at a change of streams.
     pub fn place(

@@ -2,6 +2,7 @@
 
 use super::client::Outgoing;
 use super::*;
+use crate::transport_feedback::ArrivalLog;
 
 /// Takes everything, keeps nothing.
 struct Deaf;
@@ -60,6 +61,9 @@ fn forwarding_allocates_nothing_once_it_runs() {
     let mut world = World::new();
     let sender = world.sender();
     let receivers = [world.receiver(), world.receiver(), world.receiver()];
+    for receiver in receivers {
+        world.clients[receiver].arrivals = Some((CONSUMED_TRANSPORT_CC_ID, ArrivalLog::new()));
+    }
     let audio = world.produce(sender, MediaKind::Audio, opus());
     let video = world.produce(sender, MediaKind::Video, vp8());
     for receiver in receivers {
@@ -86,16 +90,34 @@ fn forwarding_allocates_nothing_once_it_runs() {
                 world.check(receiver);
             }
         }
-        let World { worker, now, .. } = &mut world;
+        let mut feedback: Vec<_> =
+            world.clients.iter_mut().flat_map(|c| std::iter::repeat(c.address).zip(c.feedback())).collect();
+        let mut sent = Vec::with_capacity(256);
+        let mut octets = Vec::with_capacity(256 * 1_500);
+        let World { worker, now, clients, .. } = &mut world;
         let run = allocation_counter::measure(|| {
             for datagram in &mut datagrams {
                 worker.handle_datagram(*now, from, datagram, &mut Deaf);
             }
+            for (from, message) in &mut feedback {
+                worker.handle_datagram(*now, *from, message, &mut Deaf);
+            }
             worker.handle_timeout(*now);
             worker.flush(*now, &mut |transmit| {
-                packets_out += transmit.contents.len().div_ceil(transmit.segment_size) as u64
+                octets.extend_from_slice(transmit.contents);
+                sent.push((transmit.destination, transmit.contents.len(), transmit.segment_size));
             });
         });
+        let mut rest = octets.as_slice();
+        for (to, len, segment_size) in sent {
+            let (contents, tail) = rest.split_at(len);
+            rest = tail;
+            let client = clients.iter_mut().find(|c| c.address == to).unwrap();
+            for segment in contents.chunks(segment_size) {
+                packets_out += 1;
+                client.handle(*now, segment.to_vec());
+            }
+        }
         // Buffers, rings and tables reach their size in the first ten seconds.
         if n >= 500 {
             allocations += run.count_total;

@@ -5,7 +5,8 @@ use crate::dtls::{self, Certificate, Dtls, Peer};
 use crate::sctp::{self, Association, Event};
 use crate::srtp::Keys;
 use crate::stun::{self, Kind, Message, Writer};
-use rtp::ext::ExtensionWriter;
+use crate::transport_feedback::ArrivalLog;
+use rtp::ext::{ExtensionWriter, transport_sequence};
 use rtp::packet::{Class, FixedHeader, Packet, classify};
 use rtp::rtcp::{self, Rtcp};
 use rtp::sequence::SequenceExtender;
@@ -42,6 +43,7 @@ pub struct Outgoing {
 
 pub struct Client {
     pub address: SocketAddr,
+    born: Instant,
     pub transport: TransportId,
     pub options: TransportOptions,
     pub certificate: Certificate,
@@ -51,6 +53,10 @@ pub struct Client {
     transaction: u8,
     pub outbox: VecDeque<Vec<u8>>,
     pub received: Vec<Received>,
+    /// Packets without content, which only try out the path.
+    pub padding: usize,
+    /// When packets with a transport-wide number (of this extension id) arrived, for those clients that tell.
+    pub arrivals: Option<(u8, ArrivalLog)>,
     pub rtcp: Vec<Vec<u8>>,
     pub stun_answers: Vec<Vec<u8>>,
     /// Its own side of ICE. While there is none, it is not to be checked.
@@ -77,6 +83,7 @@ impl Client {
     pub fn new(address: SocketAddr, options: TransportOptions, role: Role, now: Instant) -> Self {
         Self {
             address,
+            born: now,
             transport: options.id,
             options,
             certificate: Certificate::generate().unwrap(),
@@ -86,6 +93,8 @@ impl Client {
             transaction: 0,
             outbox: VecDeque::new(),
             received: Vec::new(),
+            padding: 0,
+            arrivals: None,
             rtcp: Vec::new(),
             stun_answers: Vec::new(),
             ice: None,
@@ -188,7 +197,7 @@ impl Client {
                     }
                 }
             }
-            Class::Rtp => self.handle_rtp(&mut datagram),
+            Class::Rtp => self.handle_rtp(now, &mut datagram),
             Class::Rtcp => {
                 let keys = self.keys.as_mut().unwrap();
                 match keys.inbound.unprotect_rtcp(&mut datagram) {
@@ -217,7 +226,7 @@ impl Client {
         self.checks.push(datagram);
     }
 
-    fn handle_rtp(&mut self, datagram: &mut [u8]) {
+    fn handle_rtp(&mut self, now: Instant, datagram: &mut [u8]) {
         let header = Packet::parse_header(datagram).unwrap();
         let extender = self.extenders.entry(header.ssrc()).or_default();
         let index = extender.extend(header.sequence_number()) - 65_536;
@@ -228,6 +237,17 @@ impl Client {
             return;
         };
         let packet = Packet::parse(&datagram[..len]).unwrap();
+        if let Some((id, log)) = &mut self.arrivals
+            && let Some(number) = packet.extension(*id).and_then(transport_sequence)
+        {
+            // A clock of its own.
+            let at = 77_000_000_000 + now.saturating_duration_since(self.born).as_nanos() as u64;
+            log.note(number, at, packet.ssrc());
+        }
+        if datagram[0] & 0x20 != 0 && packet.payload().is_empty() {
+            self.padding += 1;
+            return;
+        }
         self.received.push(Received {
             ssrc: packet.ssrc(),
             payload_type: packet.payload_type(),
@@ -294,6 +314,19 @@ impl Client {
         bytes.resize(bytes.len() + keys.outbound.rtp_overhead(), 0);
         keys.outbound.protect_rtp(&mut bytes, header_len, packet.sequence).unwrap();
         bytes
+    }
+
+    /// Transport-wide feedback on what has come since the last.
+    pub fn feedback(&mut self) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while let Some((_, log)) = &mut self.arrivals {
+            let mut compound = Vec::new();
+            if !log.write(&mut compound, 1) {
+                break;
+            }
+            messages.push(self.protect_rtcp(&compound));
+        }
+        messages
     }
 
     pub fn protect_rtcp(&mut self, compound: &[u8]) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Stories of whole calls, in memory and in virtual time: scripted clients with real ICE, DTLS and SRTP.
 
 mod allocation;
+mod bandwidth;
 mod browser_sctp;
 mod client;
 mod connecting;
@@ -237,6 +238,8 @@ pub const MID_ID: u8 = 4;
 pub const LEVEL_ID: u8 = 1;
 pub const ORIENTATION_ID: u8 = 13;
 pub const TRANSPORT_CC_ID: u8 = 3;
+/// The router's number of it, which consumers get.
+pub const CONSUMED_TRANSPORT_CC_ID: u8 = 5;
 pub const RID_ID: u8 = 10;
 pub const REPAIRED_RID_ID: u8 = 11;
 

@@ -1,14 +1,17 @@
 //! RTP: from one sender's packet in the clear to every receiver's, encrypted.
 
-use super::{TapSink, Worker, mark_dirty};
-use crate::consumer::{Fresh, HeaderBuffer, Passed};
+use super::{TapSink, Worker, mark_dirty, mark_timed};
+use crate::bandwidth::{Class, Held, Micros};
+use crate::clock::{Clock, Millis};
+use crate::consumer::{Consumer, Fresh, HeaderBuffer, Passed};
 use crate::forward::{Incoming, Kind, Placed};
 use crate::layering::Described;
 use crate::layers::Layers;
 use crate::ortc::Extension;
 use crate::ortc::codec::Codec;
 use crate::producer::Producer;
-use crate::transport::{MAX_SOURCES, Security, Source};
+use crate::transport::{MAX_SOURCES, Security, Source, Transport};
+use rtp::codec::VideoCodec;
 use rtp::ext::{AbsSendTime, AudioLevel, stream_name, transport_sequence};
 use rtp::packet::{
     FixedHeader, Packet, set_marker, set_payload_type, set_sequence_number, set_ssrc, set_timestamp,
@@ -100,6 +103,10 @@ impl Worker {
             transport.urgent = true;
             mark_dirty(&mut self.dirty, transport, producer.transport);
         }
+        let limit = &mut self.transports[producer.transport].incoming;
+        if producer.agreed.codec != Codec::Opus && limit.drops(plain.len()) {
+            return;
+        }
         if packet.payload_type() == producer.agreed.parameters.payload_type {
             self.forward(now, source, sequence, packet, taps);
         }
@@ -126,6 +133,9 @@ impl Worker {
             return;
         };
         let Some(sequence) = stream.accept_repaired(original, ms) else { return };
+        if self.transports[producer.transport].incoming.drops(plain.len()) {
+            return;
+        }
         // The header moves up over the original sequence number.
         plain.copy_within(..header_len, 2);
         let restored = &mut plain[2..];
@@ -208,59 +218,91 @@ impl Worker {
             }
         }
 
-        let ms = self.clock.ms(now);
-        let send_time = AbsSendTime::from_ns(self.clock.elapsed(now).as_nanos() as u64);
+        let moment = Moment::new(&self.clock, now);
+        let class = producer.class();
+        let shared = Shared { packet, codec, passed, described: &described };
+        let mut was_refused = false;
         for &key in &producer.consumers {
             let consumer = &mut self.consumers[key];
-            if consumer.paused {
+            if !consumer.is_flowing() {
                 continue;
             }
             let transport = &mut self.transports[consumer.transport];
-            let Security::Connected { keys, .. } = &transport.security else { continue };
-            if !transport.ice.has_consent() {
+            if !transport.is_connected() || !transport.ice.has_consent() {
                 continue;
             }
             let Some(placed) = consumer.forwarder.place(&incoming, align) else { continue };
-            let fixed = FixedHeader {
-                marker: placed.marker,
-                payload_type: consumer.agreed.payload_type,
-                sequence_number: placed.sequence as u16,
-                timestamp: placed.timestamp,
-                ssrc: consumer.agreed.ssrc,
-            };
-            let fresh = Fresh { send_time, transport_sequence: transport.transport_sequence as u16 };
-            let mut rewritten;
-            let dependency = match passed.dependency {
-                Some(data) => {
-                    rewritten = [0; 255];
-                    placed.edit_dependency(&described, data, &mut rewritten)
-                }
-                None => None,
-            };
-            let mut buffer = HeaderBuffer::new();
-            let Some(header) = buffer.write(fixed, consumer, &passed, dependency, &fresh) else { continue };
-            let payload = if placed.is_empty { &[] } else { packet.payload() };
-            let edit = |payload: &mut [u8]| placed.edit_payload(codec, payload);
-            let pushed =
-                transport.egress.push_rtp(&keys.outbound, placed.sequence, header, [&[], payload], edit);
-            let Some(len) = pushed else { continue };
-            if consumer.agreed.extensions.get(Extension::TransportCc).is_some() {
-                transport.transport_sequence += 1;
+            // Sound never waits: it is little, and what a conversation hangs on.
+            if codec.is_some()
+                && let Some(outgoing) = &mut transport.outgoing
+                && !outgoing.admits(moment.us, class)
+            {
+                let held = Held::Media { layer: source.layer, sequence, placed };
+                was_refused |= !outgoing.hold(moment.us, class, key, held, consumer);
+                mark_timed(&mut self.timed, transport, consumer.transport);
+                continue;
             }
-            consumer.packets += 1;
-            consumer.octets += len as u64;
-            consumer.payload_octets += payload.len() as u64;
-            consumer.rate.record(ms, len);
-            transport.traffic.sent += len as u64;
-            transport.traffic.send_rate.record(ms, len);
-            mark_dirty(&mut self.dirty, transport, consumer.transport);
+            if send_media(&moment, consumer, transport, &shared, &placed).is_some() {
+                mark_dirty(&mut self.dirty, transport, consumer.transport);
+            }
+        }
+        if was_refused {
+            self.request_wanted_keyframes(now, source.producer);
         }
     }
 
-    /// Sends one packet again, as RTX, if the ring still has it and the consumer's allowance permits.
+    /// Sends a packet that waited, from its producer's ring.
+    pub(super) fn send_held(
+        &mut self,
+        moment: &Moment,
+        key: usize,
+        layer: u8,
+        sequence: u64,
+        placed: &Placed,
+    ) -> Option<()> {
+        let consumer = self.consumers.get_mut(key)?;
+        let producer = &self.producers[consumer.producer];
+        let stream = producer.streams.get(usize::from(layer))?;
+        let packet = Packet::parse(stream.ring.find(sequence)?).ok()?;
+        let codec = producer.video_codec()?;
+        let passed = Passed::read(&packet, &producer.agreed.extensions);
+        let structure = stream.structure.as_deref();
+        let described = &Described::read_again(codec, packet.payload(), passed.dependency, structure);
+        let transport = &mut self.transports[consumer.transport];
+        let shared = Shared { packet, codec: Some(codec), passed, described };
+        send_media(moment, consumer, transport, &shared, placed)?;
+        mark_dirty(&mut self.dirty, transport, consumer.transport);
+        Some(())
+    }
+
+    /// Answers a request for a lost packet: at once, or when the path has room.
     pub(super) fn resend(&mut self, now: Instant, key: usize, number: u16) -> Option<()> {
-        let ms = self.clock.ms(now);
+        let moment = Moment::new(&self.clock, now);
         let consumer = &mut self.consumers[key];
+        let sent = consumer.forwarder.find_sent(number)?;
+        let stream = self.producers[consumer.producer].streams.get(usize::from(sent.stream))?;
+        let len = stream.ring.find(sent.original)?.len();
+        let round_trip = consumer.remote.round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
+        if !consumer.resends.admit(number, len, moment.ms, round_trip, consumer.rate.bitrate(moment.ms)) {
+            return None;
+        }
+        let transport = &mut self.transports[consumer.transport];
+        if let Some(outgoing) = &mut transport.outgoing
+            && !outgoing.admits(moment.us, Class::Resend)
+        {
+            // Without room for it, it will be asked for again.
+            let _ = outgoing.pacer.hold(moment.us, Class::Resend, key, Held::Resend(number));
+            mark_timed(&mut self.timed, transport, consumer.transport);
+            return None;
+        }
+        self.send_again(&moment, key, number)?;
+        self.consumers[key].retransmitted += 1;
+        Some(())
+    }
+
+    /// Sends one packet again, as RTX, if the ring still has it; its length.
+    pub(super) fn send_again(&mut self, moment: &Moment, key: usize, number: u16) -> Option<usize> {
+        let consumer = self.consumers.get_mut(key)?;
         let (payload_type, ssrc) = consumer.agreed.rtx?;
         let producer = &self.producers[consumer.producer];
         let sent = consumer.forwarder.find_sent(number)?;
@@ -281,11 +323,6 @@ impl Worker {
         let placed = consumer.forwarder.place_again(&sent, &incoming)?;
         let transport = &mut self.transports[consumer.transport];
         let Security::Connected { keys, .. } = &transport.security else { return None };
-        let round_trip = consumer.remote.round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
-        if !consumer.resends.admit(number, packet.as_bytes().len(), ms, round_trip, consumer.rate.bitrate(ms))
-        {
-            return None;
-        }
         let fixed = FixedHeader {
             marker: placed.marker,
             payload_type,
@@ -293,10 +330,7 @@ impl Worker {
             timestamp: placed.timestamp,
             ssrc,
         };
-        let fresh = Fresh {
-            send_time: AbsSendTime::from_ns(self.clock.elapsed(now).as_nanos() as u64),
-            transport_sequence: transport.transport_sequence as u16,
-        };
+        let fresh = moment.fresh(transport.transport_sequence);
         let mut rewritten = [0; 255];
         let dependency =
             passed.dependency.and_then(|data| placed.edit_dependency(&described, data, &mut rewritten));
@@ -311,16 +345,80 @@ impl Worker {
         let payload = [&number.to_be_bytes()[..], payload];
         let len = transport.egress.push_rtp(&keys.outbound, consumer.rtx_sequence, header, payload, edit)?;
         consumer.rtx_sequence += 1;
-        if consumer.agreed.extensions.get(Extension::TransportCc).is_some() {
-            transport.transport_sequence += 1;
-        }
-        consumer.retransmitted += 1;
-        consumer.rate.record(ms, len);
-        transport.traffic.sent += len as u64;
-        transport.traffic.send_rate.record(ms, len);
+        transport.note_sent(moment.ms, len, consumer.is_numbered());
+        consumer.rate.record(moment.ms, len);
         mark_dirty(&mut self.dirty, transport, consumer.transport);
-        Some(())
+        Some(len)
     }
+}
+
+/// The time, in the units that sending asks for.
+pub(super) struct Moment {
+    pub ms: Millis,
+    pub us: Micros,
+    pub send_time: AbsSendTime,
+}
+
+impl Moment {
+    pub fn new(clock: &Clock, now: Instant) -> Self {
+        let elapsed = clock.elapsed(now);
+        Self {
+            ms: elapsed.as_millis() as Millis,
+            us: elapsed.as_micros() as Micros,
+            send_time: AbsSendTime::from_ns(elapsed.as_nanos() as u64),
+        }
+    }
+
+    pub fn fresh(&self, transport_sequence: u64) -> Fresh {
+        Fresh { send_time: self.send_time, transport_sequence: transport_sequence as u16 }
+    }
+}
+
+/// A producer's packet as all its receivers share it.
+struct Shared<'a> {
+    packet: Packet<'a>,
+    codec: Option<VideoCodec>,
+    passed: Passed<'a>,
+    described: &'a Described,
+}
+
+/// Encrypts one packet for one consumer into its transport's buffer.
+fn send_media(
+    moment: &Moment,
+    consumer: &mut Consumer,
+    transport: &mut Transport,
+    shared: &Shared<'_>,
+    placed: &Placed,
+) -> Option<()> {
+    let Security::Connected { keys, .. } = &transport.security else { return None };
+    let fixed = FixedHeader {
+        marker: placed.marker,
+        payload_type: consumer.agreed.payload_type,
+        sequence_number: placed.sequence as u16,
+        timestamp: placed.timestamp,
+        ssrc: consumer.agreed.ssrc,
+    };
+    let fresh = moment.fresh(transport.transport_sequence);
+    let mut rewritten;
+    let dependency = match shared.passed.dependency {
+        Some(data) => {
+            rewritten = [0; 255];
+            placed.edit_dependency(shared.described, data, &mut rewritten)
+        }
+        None => None,
+    };
+    let mut buffer = HeaderBuffer::new();
+    let header = buffer.write(fixed, consumer, &shared.passed, dependency, &fresh)?;
+    let payload = if placed.is_empty { &[] } else { shared.packet.payload() };
+    let edit = |payload: &mut [u8]| placed.edit_payload(shared.codec, payload);
+    let len = transport.egress.push_rtp(&keys.outbound, placed.sequence, header, [&[], payload], edit)?;
+    transport.note_sent(moment.ms, len, consumer.is_numbered());
+    consumer.next_unsent = consumer.next_unsent.max(placed.sequence + 1);
+    consumer.packets += 1;
+    consumer.octets += len as u64;
+    consumer.payload_octets += payload.len() as u64;
+    consumer.rate.record(moment.ms, len);
+    Some(())
 }
 
 /// Hands a tap a packet of one of several layers as if there were no others.

@@ -1,17 +1,21 @@
 //! The worker: all transports, producers, consumers and taps of one thread, and the commands upon them.
 //!
 //! This file holds the state. Commands of signaling are in [`transports`], [`tracks`] and [`channels`], what arrives in
-//! [`datagrams`], [`media`] and [`messages`], RTCP in [`reports`], time in [`timers`].
+//! [`datagrams`], [`media`] and [`messages`], RTCP in [`reports`], time in [`timers`]; [`pacing`] lets packets out,
+//! [`sharing`] says how much of what.
 
 mod channels;
 mod datagrams;
 mod media;
 mod messages;
+mod pacing;
 mod reports;
+mod sharing;
 mod timers;
 mod tracks;
 mod transports;
 
+use crate::bandwidth::Claim;
 use crate::clock::{Clock, Millis};
 use crate::consumer::Consumer;
 use crate::data::{DataConsumer, DataProducer};
@@ -65,6 +69,8 @@ pub enum Event {
     DataProducerClosed { data_producer: DataProducerId, reason: String },
     /// Its producer went, its association was lost, or its client does not keep up.
     DataConsumerClosed { data_consumer: DataConsumerId, data_producer: DataProducerId, reason: String },
+    /// What a consumer is sent changed; `None`: nothing, for want of bandwidth.
+    ConsumerLayersChanged { consumer: ConsumerId, layers: Option<Layers> },
 }
 
 /// Takes what taps hear, on the worker's thread: it must not block.
@@ -156,6 +162,10 @@ pub struct Worker {
     dirty: Vec<usize>,
     /// Transports whose association has something to send.
     data_dirty: Vec<usize>,
+    /// Transports where packets wait for their time.
+    timed: Vec<usize>,
+    /// Reused for each sharing.
+    claims: Vec<Claim>,
     events: VecDeque<Event>,
     next_tick: Millis,
     /// Reused for each compound packet.
@@ -194,6 +204,8 @@ impl Worker {
             control: ControlQueue::default(),
             dirty: Vec::new(),
             data_dirty: Vec::new(),
+            timed: Vec::new(),
+            claims: Vec::new(),
             events: VecDeque::new(),
             next_tick: 0,
             compound: Vec::with_capacity(2_048),
@@ -227,6 +239,9 @@ impl Worker {
             }
             let transport = &mut self.transports[key];
             transport.is_dirty = false;
+            if let Some(outgoing) = &mut transport.outgoing {
+                outgoing.controller.stamp(self.clock.us(now));
+            }
             match transport.ice.selected() {
                 Some(path) => transport.egress.flush(path, send),
                 None => transport.egress.clear(),
@@ -270,6 +285,10 @@ impl Worker {
 impl Worker {
     pub(crate) fn ms(&self, now: Instant) -> Millis {
         self.clock.ms(now)
+    }
+
+    pub(crate) fn us(&self, now: Instant) -> u64 {
+        self.clock.us(now)
     }
 
     pub(crate) fn transport(&self, id: TransportId) -> Option<&Transport> {
@@ -339,6 +358,16 @@ fn mark_dirty(dirty: &mut Vec<usize>, transport: &mut Transport, key: usize) {
     if !transport.is_dirty {
         transport.is_dirty = true;
         dirty.push(key);
+    }
+}
+
+/// As [`mark_dirty`], for what [`Worker::handle_timeout`] is to look at before the next tick.
+fn mark_timed(timed: &mut Vec<usize>, transport: &mut Transport, key: usize) {
+    if let Some(outgoing) = &mut transport.outgoing
+        && !outgoing.is_timed
+    {
+        outgoing.is_timed = true;
+        timed.push(key);
     }
 }
 

@@ -55,7 +55,18 @@ impl Worker {
                     .take(MAX_FIR)
                     .for_each(|entry| self.handle_keyframe_request(now, key, entry.ssrc));
             }
-            Rtcp::Remb(remb) => self.transports[key].available_bitrate = Some(remb.bitrate_bps),
+            Rtcp::Remb(remb) => {
+                let us = self.clock.us(now);
+                if let Some(outgoing) = &mut self.transports[key].outgoing {
+                    outgoing.controller.handle_remb(us, remb.bitrate_bps);
+                }
+            }
+            Rtcp::TransportFeedback(feedback) => {
+                let us = self.clock.us(now);
+                if let Some(outgoing) = &mut self.transports[key].outgoing {
+                    outgoing.controller.handle_feedback(us, &feedback);
+                }
+            }
             Rtcp::Unknown { packet_type: xr::PACKET_TYPE, body, .. } => {
                 let compact_now = self.clock.compact_ntp(now);
                 let transport = &mut self.transports[key];
@@ -67,8 +78,7 @@ impl Worker {
                     }
                 }
             }
-            // Arrival times of what we sent: for a send-side estimator, which there is not yet.
-            Rtcp::TransportFeedback(_) | Rtcp::Sdes(_) | Rtcp::Unknown { .. } => {}
+            Rtcp::Sdes(_) | Rtcp::Unknown { .. } => {}
         }
     }
 
@@ -114,8 +124,18 @@ impl Worker {
         if consumer.agreed.ssrc != block.ssrc {
             return;
         }
+        let lost = i64::from(block.cumulative_lost);
+        let newly_lost = lost.saturating_sub(consumer.remote.lost).clamp(0, MAX_INTERVAL_PACKETS);
+        let expected = i64::from(block.highest_sequence.wrapping_sub(consumer.remote.highest) as i32);
+        if consumer.remote.highest != 0
+            && let Some(outgoing) = &mut transport.outgoing
+        {
+            let received = (expected - newly_lost).clamp(0, MAX_INTERVAL_PACKETS);
+            outgoing.controller.handle_report(self.clock.us(now), received as u32, newly_lost as u32);
+        }
         consumer.remote.fraction_lost = block.fraction_lost;
-        consumer.remote.lost = i64::from(block.cumulative_lost);
+        consumer.remote.lost = lost;
+        consumer.remote.highest = block.highest_sequence;
         consumer.remote.jitter = block.jitter;
         // Our reports carry the producer's clock, so the time they left is looked up, not computed.
         let Some(sent_at) = consumer.sent_report_at(block.last_sr).filter(|_| block.last_sr != 0) else {
@@ -267,7 +287,7 @@ impl Worker {
         write_sdes_cname(compound, transport.rtcp_ssrc, OWN_CNAME);
         xr::write_reference_time(compound, transport.rtcp_ssrc, ntp);
         if estimated_count > 0 {
-            let limit = self.config.max_incoming_bitrate;
+            let limit = transport.incoming.limit();
             write_remb(compound, transport.rtcp_ssrc, limit, &estimated[..estimated_count]);
         }
         push_compound(transport, compound, ms);
@@ -327,3 +347,5 @@ const OWN_CNAME: &[u8] = b"greenroom";
 /// In one packet; a page of a storm is answered, the rest is not.
 const MAX_NACKED: usize = 512;
 const MAX_FIR: usize = 16;
+/// Of one stream between two reports; more is a lie.
+const MAX_INTERVAL_PACKETS: i64 = 100_000;

@@ -1,6 +1,7 @@
 //! What happens because time passes.
 
 use super::{Event, TICK, Worker};
+use crate::bandwidth::Micros;
 use crate::clock::Millis;
 use crate::ice;
 use crate::stun;
@@ -13,12 +14,14 @@ impl Worker {
         if self.transports.is_empty() {
             return None;
         }
-        Some(self.clock.at(self.next_tick))
+        let tick = self.clock.at(self.next_tick);
+        Some(self.next_release().map_or(tick, |us| tick.min(self.clock.at_us(us))))
     }
 
     /// Looks at everything that waits for time. Cheap to call early: it does nothing then.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.handle_timed(now);
         let ms = self.clock.ms(now);
         if ms < self.next_tick {
             return;
@@ -41,6 +44,8 @@ impl Worker {
         if !transport.may_send() {
             return;
         }
+        self.tick_bandwidth(now, ms, key);
+        let transport = &mut self.transports[key];
         let producers = transport.producers.iter().map(|p| &self.producers[*p]);
         let wants = producers.flat_map(|p| {
             p.streams.iter().map(move |s| !s.nack.is_empty() || (!p.paused && s.keyframes.is_due(ms)))
@@ -55,7 +60,8 @@ impl Worker {
             .as_ref()
             .is_some_and(|log| log.is_filling() || (ms >= transport.next_feedback && !log.is_empty()));
         if tells {
-            transport.next_feedback = ms + FEEDBACK_INTERVAL;
+            let rate = transport.traffic.receive_rate.bitrate(ms);
+            transport.next_feedback = ms + feedback_interval(rate);
             self.write_arrivals(now, key);
         }
         let transport = &mut self.transports[key];
@@ -132,11 +138,21 @@ impl crate::clock::Clock {
     fn at(&self, ms: Millis) -> Instant {
         self.start() + Duration::from_millis(ms)
     }
+
+    fn at_us(&self, us: Micros) -> Instant {
+        self.start() + Duration::from_micros(us)
+    }
 }
 
 /// RTCP reports: often enough for a live quality display, far below 5 % of any media (RFC 3550 §6.2).
 pub(super) const REPORT_INTERVAL: Millis = 1_000;
-/// As libwebrtc's own receivers do at these bitrates.
-const FEEDBACK_INTERVAL: Millis = 50;
 /// Checks of ours within one tick, over all transports: 2,000 a second.
 const MAX_CHECKS: u32 = 50;
+
+/// Feedback takes a twentieth of what comes in, as libwebrtc's receivers give it, within reason.
+fn feedback_interval(bitrate: u64) -> Millis {
+    (FEEDBACK_BITS * 1_000 * 20 / bitrate.max(1)).clamp(50, 250)
+}
+
+/// Of a usual message, with everything around it.
+const FEEDBACK_BITS: u64 = 8 * 68;

@@ -1,6 +1,7 @@
 //! Commands upon producers, consumers and taps.
 
 use super::{Event, Tap, TapFormat, Worker};
+use crate::bandwidth::Outgoing;
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::forward::Forwarder;
@@ -67,6 +68,7 @@ impl Worker {
             transport: key,
             agreed,
             paused,
+            is_important: false,
             streams,
             consumers: Vec::new(),
             taps: Vec::new(),
@@ -91,9 +93,7 @@ impl Worker {
         let producer = &mut self.producers[key];
         producer.paused = true;
         producer.audio_level = None;
-        for &consumer in &producer.consumers {
-            self.consumers[consumer].forwarder.pause();
-        }
+        self.pause_receivers(key);
         Ok(())
     }
 
@@ -157,6 +157,14 @@ impl Worker {
         };
         let rtx_ssrc = agreed.rtx.map(|(_, ssrc)| ssrc);
         let rtx_sequence = self.random.random_range(1..0x7000);
+        let now_us = self.clock.us(now);
+        let transport = &mut self.transports[key];
+        let outgoing = transport.outgoing.get_or_insert_with(|| Box::new(Outgoing::new(now_us)));
+        if agreed.extensions.get(Extension::TransportCc).is_some() {
+            outgoing.controller.expect_feedback();
+        }
+        transport.next_sharing = 0;
+        let is_counted = outgoing.controller.estimate(now_us).is_some();
         let consumer = self.consumers.insert(Consumer::new(
             id,
             producer_key,
@@ -166,6 +174,10 @@ impl Worker {
             forwarder,
             rtx_sequence,
         ));
+        if is_counted {
+            // The rest when it was shared out, a moment later.
+            self.consumers[consumer].allowed = Layers::default();
+        }
         self.producers[producer_key].consumers.push(consumer);
         let transport = &mut self.transports[key];
         transport.next_mid += 1;
@@ -183,6 +195,7 @@ impl Worker {
 
     pub fn pause_consumer(&mut self, _now: Instant, consumer: ConsumerId) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
+        self.drop_waiting(key);
         let consumer = &mut self.consumers[key];
         consumer.paused = true;
         consumer.forwarder.pause();
@@ -196,6 +209,7 @@ impl Worker {
         if consumer.paused {
             consumer.paused = false;
             consumer.forwarder.pause();
+            self.transports[consumer.transport].next_sharing = 0;
             let producer = consumer.producer;
             self.request_wanted_keyframes(now, producer);
         }
@@ -313,6 +327,7 @@ impl Worker {
 
     /// Removes a consumer that its producer no longer lists.
     fn forget_consumer(&mut self, key: usize) {
+        self.drop_waiting(key);
         let consumer = self.consumers.remove(key);
         self.consumer_keys.remove(&consumer.id);
         let transport = &mut self.transports[consumer.transport];
@@ -327,7 +342,7 @@ impl Worker {
             .consumers
             .iter()
             .map(|c| &self.consumers[*c])
-            .filter(|c| !c.paused && c.forwarder.wants_keyframe())
+            .filter(|c| c.is_flowing() && c.forwarder.wants_keyframe())
             .map(|c| c.forwarder.target_stream())
             .chain(
                 source

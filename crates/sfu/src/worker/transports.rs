@@ -1,6 +1,7 @@
 //! Commands upon routers and transports.
 
 use super::{Event, TICK, Worker};
+use crate::bandwidth::IncomingLimit;
 use crate::candidate::{self, Remote, offered};
 use crate::dtls::{Peer, Role};
 use crate::egress::Egress;
@@ -82,11 +83,14 @@ impl Worker {
             urgent: false,
             arrivals: None,
             transport_sequence: self.random.random_range(0..0x8000),
-            available_bitrate: None,
+            outgoing: None,
             round_trip: None,
             traffic: Traffic::default(),
             next_report: self.clock.ms(now) + self.random.random_range(0..super::timers::REPORT_INTERVAL),
             next_feedback: 0,
+            incoming: IncomingLimit::new(self.config.max_incoming_bitrate),
+            wanted: 0,
+            next_sharing: 0,
         });
         self.transport_keys.insert(id, key);
         Ok(TransportOptions {
@@ -196,6 +200,7 @@ impl Worker {
         self.by_path.retain(|_, k| *k != key);
         self.dirty.retain(|k| *k != key);
         self.data_dirty.retain(|k| *k != key);
+        self.timed.retain(|k| *k != key);
         if let (Some(to), Security::Connected { mut dtls, .. }) =
             (transport.ice.selected(), transport.security)
         {
