@@ -6,6 +6,7 @@ use sfu::Event;
 use std::collections::BTreeMap;
 use wire::TransportId;
 use wire::dashboard::Severity;
+use wire::sfu::Notice;
 
 /// Transports that nothing comes through; the others are well or new.
 #[derive(Default)]
@@ -67,6 +68,18 @@ impl Stage {
             Event::DataConsumerClosed { data_consumer, reason, .. } => {
                 self.rooms.on_data_consumer_lost(data_consumer, &reason);
                 let _ = self.settle().await;
+            }
+            Event::ConsumerLayersChanged { consumer, layers } => {
+                if let Some(peer) = self.rooms.consumer_owner(consumer) {
+                    let (spatial_layer, temporal_layer) = layers.map(|l| (l.spatial, l.temporal)).unzip();
+                    let notice = Notice::ConsumerLayersChanged {
+                        consumer_id: consumer,
+                        spatial_layer,
+                        temporal_layer,
+                    };
+                    self.rooms.notify(peer, notice);
+                    let _ = self.settle().await;
+                }
             }
             // The stage closed them itself, or closes them with what they stood on.
             Event::ProducerClosed { .. } | Event::ConsumerClosed { .. } => {}
