@@ -122,6 +122,7 @@ test('the host mutes a guest: OBS hears nothing of them, and sees them still', {
   await engine.rest('POST', `/api/rooms/${ROOM}/peers/${peerId}/mute`, { kind: 'audio', muted: true });
   await until('Ada is silent in OBS', async () => (await obs.peak('Ada', 600)) < 0.005);
   await showsLive(obs, 'Ada', ada);
+  for (const page of [adaPage, benPage]) await page.waitForSelector(page === adaPage ? '[data-testid="remote-peer"][data-name="Ben"][data-floor="true"]' : '[data-testid="self"][data-floor="true"]');
   await engine.rest('POST', `/api/rooms/${ROOM}/peers/${peerId}/mute`, { kind: 'audio', muted: false });
   await until('Ada is heard again', async () => (await obs.peak('Ada', 1200)) > 0.05);
 });

@@ -74,6 +74,17 @@ test('both hear each other and neither themselves', { timeout: 40_000 }, async (
   });
 });
 
+test('everybody is told who is heard, how loud, and who has the floor', { timeout: 20_000 }, async () => {
+  const peers = [ada.joined.peerId, ben.joined.peerId];
+  for (const client of [ada, ben]) {
+    const { volumes } = await until('both are heard', async () => noticed(client, 'volumes', notice => notice.volumes.length === 2));
+    assert.deepEqual(volumes.map(({ peerId }) => peerId).sort(), [...peers].sort());
+    assert.ok(volumes.every(({ volume }) => volume > -60 && volume < 0), JSON.stringify(volumes));
+    const { peerId, volume } = await until('somebody has the floor', async () => noticed(client, 'active-speaker', notice => notice.peerId !== null));
+    assert.ok(peers.includes(peerId) && volume > -60 && volume < 0);
+  }
+});
+
 test('pausing stops the picture, resuming brings it back; statistics tell what flows', { timeout: 60_000 }, async () => {
   const { id: producerId } = await call(ada, 'publish', 'video', 'video/VP8');
   const { id: consumerId } = await call(ben, 'consume', producerId);

@@ -21,7 +21,7 @@ pub struct ProducerView {
 }
 
 impl Rooms {
-    /// Everything the dashboard draws of rooms; connection figures are zero, for the caller to fill in.
+    /// Everything the dashboard draws of rooms; connection figures are zero and nobody speaks, for the caller to fill in.
     pub fn room_views(&self, now: Now) -> Vec<RoomView> {
         self.rooms
             .values()
@@ -34,6 +34,7 @@ impl Rooms {
                     status: room.status,
                     guests: peers.into_iter().map(|(id, peer)| self.guest_view(id, peer)).collect(),
                     invites: self.invites_in(now, &room.id),
+                    speaker: None,
                 }
             })
             .collect()

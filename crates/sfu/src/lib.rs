@@ -35,6 +35,7 @@ mod receive;
 mod replay;
 mod ring;
 mod sctp;
+mod speakers;
 mod srtp;
 mod stats;
 mod stun;

@@ -51,6 +51,8 @@ pub struct RoomView {
     pub title: String,
     pub status: RoomStatus,
     pub guests: Vec<GuestView>,
+    /// Who has the floor.
+    pub speaker: Option<PeerId>,
     pub invites: Vec<InviteSummary>,
 }
 

@@ -440,9 +440,14 @@ pub enum Notice {
         data_producer_id: DataProducerId,
         reason: String,
     },
+    /// Who has the floor; nobody, after a silence. `volume`: dBov, −127 to 0.
     ActiveSpeaker {
         peer_id: Option<PeerId>,
         volume: i8,
+    },
+    /// Who was heard in the last half second, the loudest first, at most eight; empty once when silence falls.
+    Volumes {
+        volumes: Vec<Volume>,
     },
     Quality(Quality),
     /// The host let the peer in; what a waiting peer was not told comes with it.
@@ -484,6 +489,15 @@ pub enum Notice {
         #[ts(type = "number")]
         resume_in_ms: u64,
     },
+}
+
+/// How loud one peer is, in dBov: 0 is the loudest, −127 silence (RFC 6464).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Volume {
+    pub peer_id: PeerId,
+    pub volume: i8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]

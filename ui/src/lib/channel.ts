@@ -127,6 +127,7 @@ const NOTICES: Record<Notice['event'], true> = {
   'data-producer-closed': true,
   'data-consumer-closed': true,
   'active-speaker': true,
+  volumes: true,
   quality: true,
   admitted: true,
   'slot-changed': true,

@@ -226,6 +226,23 @@ describe('a stay', () => {
   });
 });
 
+describe('who speaks', () => {
+  it('is shown until another has the floor, or they leave', async () => {
+    const { script, client, soon } = setting();
+    await soon();
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [VOICE], dataProducers: [] } });
+    script.tell({ event: 'active-speaker', data: { peerId: PEER.peerId, volume: -30 } });
+    script.tell({ event: 'volumes', data: { volumes: [{ peerId: PEER.peerId, volume: -30 }] } });
+    expect(client.snapshot.speaker).toBe(PEER.peerId);
+    script.tell({ event: 'active-speaker', data: { peerId: 'p-me', volume: -30 } });
+    expect(client.snapshot.speaker).toBe('p-me');
+    script.tell({ event: 'active-speaker', data: { peerId: PEER.peerId, volume: -30 } });
+    script.tell({ event: 'peer-left', data: { peerId: PEER.peerId, reason: 'left' } });
+    expect(client.snapshot.speaker).toBeNull();
+    await soon();
+  });
+});
+
 describe('refusals', () => {
   it.each(['invite-expired', 'invite-revoked', 'invite-used-up', 'invite-other-room', 'room-full', 'room-not-found'] as const)('%s ends the stay', async code => {
     const { script, ended, soon } = setting();

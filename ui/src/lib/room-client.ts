@@ -67,6 +67,8 @@ export interface RoomSnapshot {
   slot: SlotId | null;
   /** Null until the studio said. */
   tally: Tally | null;
+  /** Who has the floor, perhaps this guest. */
+  speaker: PeerId | null;
   handRaised: boolean;
   mutedByHost: Record<MediaKind, boolean>;
   media: MediaState;
@@ -123,6 +125,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   #offered = new Map<ProducerId, Offer>();
   #slot: SlotId | null = null;
   #tally: Tally | null = null;
+  #speaker: PeerId | null = null;
   #handRaised = false;
   #mutedByHost: Record<MediaKind, boolean> = { audio: false, video: false };
   #quality: Quality | null = null;
@@ -149,6 +152,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       role: this.#joined?.role ?? null,
       slot: this.#slot,
       tally: this.#tally,
+      speaker: this.#speaker,
       handRaised: this.#handRaised,
       mutedByHost: { ...this.#mutedByHost },
       media: this.#plane?.state ?? 'new',
@@ -265,6 +269,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     // Notices say what of this holds still; they come right before or after the answer.
     [this.#slot, this.#mutedByHost] = [null, { audio: false, video: false }];
     if (!joined.resumed) this.#tally = null;
+    this.#speaker = null;
     this.#keep({ token: joined.resumeToken, producers: this.#plane?.sending ?? [] });
     // What a former life of this page sent would stand frozen in the show until its transport times out.
     for (const producerId of orphans) await this.#ask('close-producer', { producerId }).catch(ignoreRefusal);
@@ -400,11 +405,14 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       case 'server-closing':
         this.#closingInMs = notice.data.resumeInMs;
         break;
+      case 'active-speaker':
+        this.#speaker = notice.data.peerId;
+        break;
       case 'room-joined':
       case 'consumer-paused':
       case 'consumer-resumed':
       case 'consumer-layers-changed':
-      case 'active-speaker':
+      case 'volumes':
         return;
     }
     this.#changed();
@@ -419,6 +427,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   #onPeerLeft(peerId: PeerId): void {
     this.#peers.delete(peerId);
+    if (this.#speaker === peerId) this.#speaker = null;
     for (const offer of [...this.#offered.values()]) if (offer.peerId === peerId) this.#offered.delete(offer.producerId);
     this.#reconcile();
   }

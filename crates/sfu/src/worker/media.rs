@@ -191,6 +191,9 @@ impl Worker {
         let extensions = &producer.agreed.extensions;
         if let Some(level) = extensions.get(Extension::AudioLevel).and_then(|id| packet.extension(id)) {
             producer.audio_level = AudioLevel::parse(level).map(|l| l.dbov);
+            if let (Some(voice), Some(level)) = (&mut producer.voice, producer.audio_level) {
+                voice.note(level, self.clock.ms(now));
+            }
         }
         let producer = &self.producers[source.producer];
         let incoming = Incoming {

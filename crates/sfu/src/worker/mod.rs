@@ -2,8 +2,9 @@
 //!
 //! This file holds the state. Commands of signaling are in [`transports`], [`tracks`] and [`channels`], what arrives in
 //! [`datagrams`], [`media`] and [`messages`], RTCP in [`reports`], time in [`timers`]; [`pacing`] lets packets out,
-//! [`sharing`] says how much of what.
+//! [`sharing`] says how much of what, [`audio`] who speaks.
 
+mod audio;
 mod channels;
 mod datagrams;
 mod media;
@@ -71,6 +72,11 @@ pub enum Event {
     DataConsumerClosed { data_consumer: DataConsumerId, data_producer: DataProducerId, reason: String },
     /// What a consumer is sent changed; `None`: nothing, for want of bandwidth.
     ConsumerLayersChanged { consumer: ConsumerId, layers: Option<Layers> },
+    /// Another has the floor among the router's observed producers, or nobody has. `volume`: dBov, −127 to 0.
+    ActiveSpeaker { router: RouterId, producer: Option<ProducerId>, volume: i8 },
+    /// Who was heard in the last half second and how loud on average, dBov; the loudest first, at most eight. Empty once
+    /// when silence falls.
+    Volumes { router: RouterId, volumes: Vec<(ProducerId, i8)> },
 }
 
 /// Takes what taps hear, on the worker's thread: it must not block.
@@ -140,7 +146,7 @@ pub struct Worker {
     random: StdRng,
     mark: u8,
     certificate: Certificate,
-    routers: HashMap<RouterId, ()>,
+    routers: audio::Routers,
     transports: Slab<Transport>,
     producers: Slab<Producer>,
     consumers: Slab<Consumer>,
@@ -186,7 +192,7 @@ impl Worker {
             clock: Clock::new(now),
             now,
             certificate: Certificate::generate()?,
-            routers: HashMap::new(),
+            routers: audio::Routers::new(),
             transports: Slab::new(),
             producers: Slab::new(),
             consumers: Slab::new(),

@@ -34,6 +34,7 @@ impl Worker {
             }
         }
         self.tick_layers(now, ms);
+        self.tick_audio(ms);
     }
 
     fn tick_transport(&mut self, now: Instant, ms: Millis, key: usize) {

@@ -10,6 +10,7 @@ use crate::ortc::codec::Codec;
 use crate::ortc::{Extension, consume, produce};
 use crate::producer::{Producer, video_codec};
 use crate::receive::Stream;
+use crate::speakers::Voice;
 use crate::transport::{MAX_SOURCES, Source};
 use crate::transport_feedback::ArrivalLog;
 use rand::Rng;
@@ -74,6 +75,7 @@ impl Worker {
             taps: Vec::new(),
             audio_level: None,
             layers: (kind == MediaKind::Video).then(Default::default),
+            voice: None,
         });
         transport.producers.push(producer);
         for (layer, encoding) in (0u8..).zip(&self.producers[producer].agreed.encodings) {
@@ -88,11 +90,14 @@ impl Worker {
         Ok(id)
     }
 
-    pub fn pause_producer(&mut self, _now: Instant, producer: ProducerId) -> Result<(), Error> {
+    pub fn pause_producer(&mut self, now: Instant, producer: ProducerId) -> Result<(), Error> {
         let key = self.producer_key(producer)?;
         let producer = &mut self.producers[key];
         producer.paused = true;
         producer.audio_level = None;
+        if let Some(voice) = &mut producer.voice {
+            **voice = Voice::new(self.clock.ms(now));
+        }
         self.pause_receivers(key);
         Ok(())
     }
@@ -305,6 +310,9 @@ impl Worker {
     pub(super) fn remove_producer(&mut self, key: usize) {
         let producer = self.producers.remove(key);
         self.producer_keys.remove(&producer.id);
+        if let Some(router) = self.routers.get_mut(&producer.router) {
+            router.forget(key);
+        }
         let transport = &mut self.transports[producer.transport];
         transport.producers.retain(|p| *p != key);
         transport.sources.retain(|_, source| source.producer != key);

@@ -22,7 +22,7 @@ use wire::{RouterId, TransportId};
 impl Worker {
     pub fn create_router(&mut self) -> RouterId {
         let id = RouterId(self.uuid());
-        self.routers.insert(id, ());
+        self.routers.insert(id, super::audio::Router::new());
         id
     }
 

@@ -147,6 +147,7 @@ impl Stage {
         }
         self.forward(steps).await;
         self.sync_feeds().await;
+        self.sync_observed().await;
         for session in gone {
             let _ = self.rooms.handle(self.clock.now(), Command::Disconnected(session));
         }

@@ -1,7 +1,6 @@
 //! Guests on their way to OBS: which tracks are fed, what the media worker says of them, previews and levels.
 
 use super::Stage;
-use super::speakers::Change;
 use ::outputs::obs::Feed;
 use signaling::Preview;
 use std::collections::{BTreeMap, HashMap};
@@ -11,7 +10,6 @@ use tokio::sync::{mpsc, watch};
 use wire::dashboard::{Level, OutputStatus, Severity};
 use wire::link::{Codec, FeedId, FeedReport, FromWorker};
 use wire::ortc::{MediaKind, RtpCodecParameters};
-use wire::sfu::Notice;
 use wire::{PeerId, ProducerId, TapId};
 
 /// The tracks that are tapped for the media worker: of each peer the oldest of each kind.
@@ -48,6 +46,12 @@ impl Feeds {
 
     pub fn av_offset_ms(&self, peer: PeerId) -> Option<f64> {
         self.av_offsets.get(&peer).copied()
+    }
+
+    /// The peer's track of sound that the media worker hears.
+    fn sound_of(&self, peer: PeerId) -> Option<ProducerId> {
+        let mut sounds = self.running.values().filter(|running| running.kind == MediaKind::Audio);
+        sounds.find(|running| running.peer == peer).map(|running| running.producer)
     }
 
     fn of(&self, producer: ProducerId) -> Option<FeedId> {
@@ -154,15 +158,11 @@ impl Stage {
     }
 
     async fn on_levels(&mut self, levels: Vec<Level>) {
-        let changes = self.speakers.on_levels(&levels, |peer| self.rooms.live_in(peer).cloned());
+        let measured =
+            levels.iter().filter_map(|level| Some((self.feeds.sound_of(level.peer_id)?, level.rms_dbfs)));
+        let measured = measured.collect();
         self.feeds.levels.send_replace(Arc::new(levels));
-        if changes.is_empty() {
-            return;
-        }
-        for Change { room, speaker, volume } in changes {
-            self.rooms.notify_room(&room, &Notice::ActiveSpeaker { peer_id: speaker, volume });
-        }
-        let _ = self.settle().await;
+        self.on_measured(measured).await;
     }
 
     /// A new worker has no picture yet: ask before it has to.

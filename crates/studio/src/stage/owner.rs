@@ -34,7 +34,11 @@ impl Stage {
             OwnerRequest::RevokeInvite(room, invite, RevokeInvite { end_peers }) => {
                 OwnerCommand::RevokeInvite { room, invite, end_peers }
             }
-            OwnerRequest::Admit(room, peer, AssignSlot { slot }) => OwnerCommand::Admit { room, peer, slot },
+            OwnerRequest::Admit(room, peer, AssignSlot { slot }) => {
+                self.own(OwnerCommand::Admit { room, peer, slot }).await?;
+                self.tell_speaker(peer).await;
+                return Ok(OwnerReply::Done {});
+            }
             OwnerRequest::AssignSlot(room, peer, AssignSlot { slot }) => {
                 OwnerCommand::AssignSlot { room, peer, slot }
             }

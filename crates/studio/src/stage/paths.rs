@@ -81,6 +81,10 @@ impl Stage {
                     let _ = self.settle().await;
                 }
             }
+            Event::ActiveSpeaker { router, producer, volume } => {
+                self.on_active_speaker(router, producer, volume).await
+            }
+            Event::Volumes { router, volumes } => self.on_volumes(router, volumes).await,
             // The stage closed them itself, or closes them with what they stood on.
             Event::ProducerClosed { .. } | Event::ConsumerClosed { .. } => {}
         }

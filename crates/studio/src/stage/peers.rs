@@ -38,6 +38,7 @@ impl Stage {
             let _ = self.command(Command::Peer(session, PeerCommand::Leave)).await;
             return Err(failure);
         }
+        self.tell_speaker(joined.peer).await;
         tracing::debug!(room = %joined.room, peer = %joined.peer, resumed = joined.resumed, "joined");
         Ok(Joined {
             peer_id: joined.peer,

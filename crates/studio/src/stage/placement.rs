@@ -19,6 +19,10 @@ impl Placement {
         Self { routers: BTreeMap::new(), gauges: vec![Gauge::default(); workers] }
     }
 
+    pub fn room_of(&self, router: RouterId) -> Option<&RoomId> {
+        self.routers.iter().find(|(_, known)| **known == router).map(|(room, _)| room)
+    }
+
     pub fn remove(&mut self, room: &RoomId) -> Option<RouterId> {
         self.routers.remove(room)
     }

@@ -60,6 +60,9 @@ impl Stage {
 
     fn snapshot(&self) -> Snapshot {
         let mut rooms = self.rooms.room_views(self.clock.now());
+        for room in &mut rooms {
+            room.speaker = self.speakers.of(&room.id);
+        }
         for guest in rooms.iter_mut().flat_map(|room| &mut room.guests) {
             guest.quality = self.quality.get(&guest.peer_id).cloned().unwrap_or_default();
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);

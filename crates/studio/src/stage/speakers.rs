@@ -1,113 +1,101 @@
-//! Who is speaking in each room, from the levels that the media worker measures.
+//! Who speaks in each room: the forwarding workers decide, of the people who are live; here it gets names.
 
-use std::collections::BTreeMap;
-use wire::dashboard::Level;
-use wire::{PeerId, RoomId};
-
-/// The speaker of each room. Told of levels about ten times a second, it answers with what changed.
-#[derive(Default)]
-pub(super) struct Speakers(BTreeMap<RoomId, Floor>);
+use super::Stage;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::ortc::MediaKind;
+use wire::sfu::{Notice, Volume};
+use wire::{PeerId, ProducerId, RoomId, RouterId};
 
 #[derive(Default)]
-struct Floor {
-    speaker: Option<PeerId>,
-    /// Who is louder, and for how many rounds in a row; `None` stands for silence.
-    challenger: Option<PeerId>,
-    rounds: u32,
-}
-
-/// A room's speaker changed.
-#[derive(Debug, PartialEq)]
-pub(super) struct Change {
-    pub room: RoomId,
-    pub speaker: Option<PeerId>,
-    /// dBov as RFC 6464 counts it: 0 is the loudest, −127 silence.
-    pub volume: i8,
+pub(super) struct Speakers {
+    /// Who has the floor, by room, and how loud they were when they got it.
+    floor: BTreeMap<RoomId, (PeerId, i8)>,
+    /// What the forwarding workers listen to.
+    observed: BTreeSet<ProducerId>,
 }
 
 impl Speakers {
-    /// `room_of`: where a peer is live; whoever is in no room does not speak.
-    pub fn on_levels(&mut self, levels: &[Level], room_of: impl Fn(PeerId) -> Option<RoomId>) -> Vec<Change> {
-        let mut loudest: BTreeMap<RoomId, (PeerId, f32)> = BTreeMap::new();
-        for level in levels.iter().filter(|level| level.rms_dbfs >= SPEECH_DBFS) {
-            let Some(room) = room_of(level.peer_id) else { continue };
-            let first = loudest.entry(room).or_insert((level.peer_id, level.rms_dbfs));
-            if level.rms_dbfs > first.1 {
-                *first = (level.peer_id, level.rms_dbfs);
+    pub fn of(&self, room: &RoomId) -> Option<PeerId> {
+        self.floor.get(room).map(|(peer, _)| *peer)
+    }
+}
+
+impl Stage {
+    /// Makes what is listened to equal to what should be: the sound of everybody who is live. Called after every change
+    /// of rooms.
+    pub(super) async fn sync_observed(&mut self) {
+        let live = self.rooms.peer_ids().filter(|peer| self.rooms.live_in(*peer).is_some());
+        let tracks = live.flat_map(|peer| self.rooms.tracks_of(peer));
+        let wanted: BTreeSet<ProducerId> =
+            tracks.filter(|track| track.kind == MediaKind::Audio).map(|track| track.id).collect();
+        if wanted == self.speakers.observed {
+            return;
+        }
+        for changed in wanted.symmetric_difference(&self.speakers.observed).copied() {
+            let observed = wanted.contains(&changed);
+            let worker = self.workers.home(changed.0);
+            // What ended meanwhile is not listened to anyway.
+            let _ = worker.call(move |sfu, now| sfu.observe_audio(now, changed, observed)).await;
+        }
+        self.speakers.observed = wanted;
+        let rooms = &self.rooms;
+        let gone = |room: &RoomId, peer: &PeerId| rooms.live_in(*peer) != Some(room);
+        self.speakers.floor.retain(|room, (peer, _)| !gone(room, peer));
+    }
+
+    /// Tells somebody who has just come in who is speaking.
+    pub(super) async fn tell_speaker(&mut self, newcomer: PeerId) {
+        let room = self.rooms.live_in(newcomer);
+        let Some((speaker, volume)) = room.and_then(|room| self.speakers.floor.get(room)).copied() else {
+            return;
+        };
+        self.rooms.notify(newcomer, Notice::ActiveSpeaker { peer_id: Some(speaker), volume });
+        let _ = self.settle().await;
+    }
+
+    pub(super) async fn on_active_speaker(
+        &mut self,
+        router: RouterId,
+        producer: Option<ProducerId>,
+        volume: i8,
+    ) {
+        let Some(room) = self.placement.room_of(router).cloned() else { return };
+        let speaker = producer.and_then(|producer| Some(self.rooms.producer_owner(producer)?.0));
+        match speaker {
+            Some(peer) => self.speakers.floor.insert(room.clone(), (peer, volume)),
+            None => self.speakers.floor.remove(&room),
+        };
+        self.rooms.notify_room(&room, &Notice::ActiveSpeaker { peer_id: speaker, volume });
+        self.board.touch();
+        let _ = self.settle().await;
+    }
+
+    pub(super) async fn on_volumes(&mut self, router: RouterId, heard: Vec<(ProducerId, i8)>) {
+        let Some(room) = self.placement.room_of(router).cloned() else { return };
+        let named = heard.into_iter().filter_map(|(producer, volume)| {
+            let (peer_id, _) = self.rooms.producer_owner(producer)?;
+            Some(Volume { peer_id, volume })
+        });
+        let notice = Notice::Volumes { volumes: named.collect() };
+        self.rooms.notify_room(&room, &notice);
+        let _ = self.settle().await;
+    }
+
+    /// What the media worker hears, for senders whose packets do not tell their level (RFC 6464 is an offer).
+    pub(super) async fn on_measured(&mut self, levels: Vec<(ProducerId, f32)>) {
+        let mut by_worker: BTreeMap<usize, Vec<(ProducerId, i8)>> = BTreeMap::new();
+        for (producer, dbfs) in levels {
+            if self.speakers.observed.contains(&producer) {
+                let level = dbfs.clamp(-127.0, 0.0) as i8;
+                by_worker.entry(self.workers.home_index(producer.0)).or_default().push((producer, level));
             }
         }
-        for room in loudest.keys() {
-            self.0.entry(room.clone()).or_default();
+        for (worker, levels) in by_worker {
+            let told = self.workers.at(worker).call(move |sfu, now| {
+                levels.into_iter().for_each(|(producer, level)| sfu.note_audio_level(now, producer, level));
+            });
+            // The next ones come in a tenth of a second.
+            let _ = told.await;
         }
-        let changed = self.0.iter_mut().filter_map(|(room, floor)| {
-            let loudest = loudest.get(room);
-            let speaker = floor.hear(loudest.map(|(peer, _)| *peer))?;
-            let volume = loudest.map_or(SILENCE, |(_, dbfs)| dbfs.clamp(f32::from(SILENCE), 0.0) as i8);
-            Some(Change { room: room.clone(), speaker, volume })
-        });
-        let changed = changed.collect();
-        self.0.retain(|_, floor| floor.speaker.is_some() || floor.challenger.is_some());
-        changed
-    }
-}
-
-impl Floor {
-    /// `Some`: the floor goes to another, or to nobody.
-    fn hear(&mut self, loudest: Option<PeerId>) -> Option<Option<PeerId>> {
-        if loudest == self.speaker {
-            self.rounds = 0;
-            return None;
-        }
-        if loudest != self.challenger {
-            (self.challenger, self.rounds) = (loudest, 0);
-        }
-        self.rounds += 1;
-        let enough = if loudest.is_some() { ROUNDS_TO_TAKE } else { ROUNDS_TO_LOSE };
-        if self.rounds < enough {
-            return None;
-        }
-        (self.speaker, self.challenger, self.rounds) = (loudest, None, 0);
-        Some(loudest)
-    }
-}
-
-/// Speech into a laptop's microphone is at −40 to −20 dBFS, a quiet room below −60.
-const SPEECH_DBFS: f32 = -50.0;
-/// A cough is shorter than 0.3 s.
-const ROUNDS_TO_TAKE: u32 = 3;
-/// A pause between sentences is shorter than 2 s.
-const ROUNDS_TO_LOSE: u32 = 20;
-const SILENCE: i8 = -127;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use uuid::Uuid;
-
-    fn peer(n: u128) -> PeerId {
-        PeerId(Uuid::from_u128(n))
-    }
-
-    fn hear(speakers: &mut Speakers, rounds: usize, said: &[(u128, f32)]) -> Vec<Option<PeerId>> {
-        let room = RoomId::parse("show").unwrap();
-        let levels: Vec<Level> = said
-            .iter()
-            .map(|(n, rms_dbfs)| Level { peer_id: peer(*n), rms_dbfs: *rms_dbfs, peak_dbfs: 0.0 })
-            .collect();
-        // Peer 9 is still in the green room.
-        let room_of = |id| (id != peer(9)).then(|| room.clone());
-        (0..rounds).flat_map(|_| speakers.on_levels(&levels, room_of)).map(|change| change.speaker).collect()
-    }
-
-    #[test]
-    fn the_floor_goes_to_who_keeps_speaking() {
-        let mut speakers = Speakers::default();
-        assert_eq!(hear(&mut speakers, 3, &[(1, -30.0), (2, -55.0)]), [Some(peer(1))]);
-        assert_eq!(hear(&mut speakers, 2, &[(1, -30.0), (2, -10.0)]), [], "a cough");
-        assert_eq!(hear(&mut speakers, 5, &[(1, -30.0), (2, -40.0)]), []);
-        assert_eq!(hear(&mut speakers, 3, &[(1, -30.0), (2, -10.0)]), [Some(peer(2))]);
-        assert_eq!(hear(&mut speakers, 19, &[(2, -127.0)]), [], "a breath");
-        assert_eq!(hear(&mut speakers, 1, &[]), [None]);
-        assert_eq!(hear(&mut speakers, 50, &[(9, -5.0)]), [], "the green room has no floor");
     }
 }
