@@ -126,3 +126,39 @@ fn forwarding_allocates_nothing_once_it_runs() {
     assert!(packets_out > 15_000, "{packets_out}");
     assert_eq!(allocations, 0);
 }
+
+/// An hour of a busy house: every few seconds a guest comes, is seen and heard, and goes.
+#[test]
+fn guests_who_come_and_go_leave_no_memory_behind() {
+    let mut world = World::new();
+    let host = world.receiver();
+    let rounds = |world: &mut World, rounds: u32| {
+        for _ in 0..rounds {
+            let sender = world.sender();
+            let audio = world.produce(sender, MediaKind::Audio, opus());
+            let video = world.produce(sender, MediaKind::Video, vp8());
+            world.consume(host, audio);
+            world.consume(host, video);
+            world.check(host);
+            for n in 0..5 {
+                for datagram in moment(world, sender, n) {
+                    world.send(sender, datagram);
+                }
+                world.pass_ms(20);
+            }
+            world.worker.close_transport(world.clients[sender].transport);
+            world.pass_ms(3_000);
+            let seen = &mut world.clients[host];
+            assert!(seen.received.len() >= 20, "{} packets were forwarded", seen.received.len());
+            // What the story itself remembers is not the worker's.
+            (seen.received, seen.rtcp, seen.stun_answers, seen.extenders) = Default::default();
+            world.clients.truncate(1);
+            world.heard = Heard::default();
+            world.events = Vec::new();
+            world.astray = Vec::new();
+        }
+    };
+    rounds(&mut world, 100);
+    let grown = allocation_counter::measure(|| rounds(&mut world, 1_000)).bytes_current;
+    assert!(grown.abs() < 16 * 1024, "{grown} octets more after a thousand guests");
+}

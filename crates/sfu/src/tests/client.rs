@@ -65,7 +65,7 @@ pub struct Client {
     pub checks: Vec<Vec<u8>>,
     pub answers_checks: bool,
     pub undecryptable: usize,
-    extenders: HashMap<u32, SequenceExtender>,
+    pub extenders: HashMap<u32, SequenceExtender>,
     pub dtls_failure: Option<dtls::Failure>,
     pub is_closed: bool,
     now: Instant,

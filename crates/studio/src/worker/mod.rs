@@ -5,6 +5,7 @@
 
 mod addresses;
 mod balance;
+mod coalescing;
 mod media_pipe;
 mod pool;
 mod restart;
@@ -13,6 +14,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
+use coalescing::{Coalescing, Round};
 use media_pipe::MediaPipe;
 use mio::{Events, Interest, Poll, Token, Waker};
 use sfu::Protocol;
@@ -159,6 +161,8 @@ impl WorkerHandle {
             pipe: MediaPipe::new(counters.clone()),
             counters: counters.clone(),
             cpu_sampled: Instant::now(),
+            coalescing: Coalescing::new(),
+            idle: true,
         };
         thread::Builder::new().name(format!("forwarding-{index}")).spawn({
             let counters = counters.clone();
@@ -226,6 +230,9 @@ struct Driver {
     pipe: MediaPipe,
     counters: Arc<WorkerCounters>,
     cpu_sampled: Instant,
+    coalescing: Coalescing,
+    /// The last round received nothing.
+    idle: bool,
 }
 
 /// Whether the thread goes on.
@@ -238,9 +245,7 @@ impl Driver {
     fn run(&mut self) {
         let mut ready = Events::with_capacity(64);
         loop {
-            if let Err(error) = self.poll.poll(&mut ready, self.patience())
-                && error.kind() != std::io::ErrorKind::Interrupted
-            {
+            if let Err(error) = self.wait(&mut ready) {
                 tracing::error!(%error, "the forwarding worker cannot wait for packets");
                 return;
             }
@@ -250,14 +255,32 @@ impl Driver {
             if let Some(tcp) = &mut self.tcp {
                 ready.iter().for_each(|event| tcp.note_ready(event));
             }
+            let began = Instant::now();
             self.receive();
             let now = Instant::now();
             if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
                 self.sfu.handle_timeout(now);
             }
-            self.transmit(now);
+            let round = self.transmit(now);
+            self.coalescing.note_round(began, round);
             self.publish_events();
             self.sample_cpu(now);
+        }
+    }
+
+    /// Until there is something to do; while packets gather, until they have, even if the first is here.
+    fn wait(&mut self, ready: &mut Events) -> std::io::Result<()> {
+        let patience = match self.coalescing.pause(Instant::now()).filter(|_| !self.idle) {
+            // `poll` itself counts in milliseconds.
+            Some(pause) => {
+                thread::sleep(pause);
+                Some(Duration::ZERO)
+            }
+            None => self.patience(),
+        };
+        match self.poll.poll(ready, patience) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -303,16 +326,30 @@ impl Driver {
 
     fn receive(&mut self) {
         let Self { socket, tcp, sfu, pipe, .. } = self;
-        socket.receive_batch(|now, from, datagram| sfu.handle_datagram(now, from, datagram, pipe));
+        self.idle = true;
+        for _ in 0..MAX_BATCHES {
+            let count =
+                socket.receive_batch(|now, from, datagram| sfu.handle_datagram(now, from, datagram, pipe));
+            self.idle &= count == 0;
+            if !socket.has_more() {
+                break;
+            }
+        }
         if let Some(tcp) = tcp {
             tcp.receive(Instant::now(), sfu, pipe);
         }
     }
 
-    fn transmit(&mut self, now: Instant) {
+    fn transmit(&mut self, now: Instant) -> Round {
         let Self { socket, tcp, sfu, counters, .. } = self;
+        let mut round = Round::default();
+        let mut last = None;
         sfu.flush(now, &mut |transmit| {
             let sfu::Transmit { protocol, destination, contents, segment_size } = transmit;
+            round.datagrams += contents.len().div_ceil(segment_size.max(1)) as u32;
+            if last.replace(destination) != Some(destination) {
+                round.clients += 1;
+            }
             let is_sent = match protocol {
                 Protocol::Udp => socket.send(destination, contents, segment_size),
                 Protocol::Tcp => {
@@ -323,6 +360,7 @@ impl Driver {
                 counters.send_dropped.fetch_add(1, Ordering::Relaxed);
             }
         });
+        round
     }
 
     /// Hands events on while there is room; the rest wait in the state machine.
@@ -355,6 +393,8 @@ const WAKE: Token = Token(1);
 
 /// Room for a burst of joins (a peer's start is about ten commands).
 const COMMAND_CAPACITY: usize = 1024;
+/// Of datagrams, before what they caused is sent: the socket's buffer holds no more of ours.
+const MAX_BATCHES: usize = 8;
 /// While there is no room for the news of a new beginning.
 const NEWS_RETRY: Duration = Duration::from_millis(10);
 /// Often enough for a load that is read once a second.

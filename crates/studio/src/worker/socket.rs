@@ -73,8 +73,8 @@ impl MediaSocket {
         self.more
     }
 
-    /// Reads one batch and hands each datagram on with the time it was read.
-    pub fn receive_batch(&mut self, mut handle: impl FnMut(Instant, SocketAddr, &mut [u8])) {
+    /// Reads one batch and hands each datagram on with the time it was read; how many pieces that were.
+    pub fn receive_batch(&mut self, mut handle: impl FnMut(Instant, SocketAddr, &mut [u8])) -> usize {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
         let received = {
             let mut slices: Vec<IoSliceMut<'_>> =
@@ -83,7 +83,8 @@ impl MediaSocket {
         };
         // Errors other than "nothing there" are a peer's ICMP answers: theirs, not ours.
         let count = received.unwrap_or(0);
-        self.more = count > 0;
+        // A batch that is not full has emptied the socket: what comes after it raises a new edge.
+        self.more = count == BATCH_SIZE;
         let now = Instant::now();
         for (meta, buffer) in meta.iter().zip(&mut self.buffers).take(count) {
             let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
@@ -94,6 +95,7 @@ impl MediaSocket {
                 handle(now, from, datagram);
             }
         }
+        count
     }
 
     /// Sends segments of `segment_size` bytes (the last may be shorter) to one destination; false when the socket
