@@ -15,7 +15,7 @@ export const FAR = '10.99.0.1';
  */
 export async function badLink(scriptUrl) {
   const host = process.env.GREENROOM_TEST_NAMESPACE;
-  if (!host) process.exit(runInside(scriptUrl));
+  if (!host) process.exit(runInside(scriptUrl, ['host', 'far']));
   const far = host.replace('host', 'far');
   const program = new Program({
     name: 'impaired-link',
@@ -40,9 +40,43 @@ export async function badLink(scriptUrl) {
   return { set, far: command => inNamespace(far, command), close: () => program.stop() };
 }
 
-function runInside(scriptUrl) {
-  const id = `gr${process.pid}`;
-  const names = [`${id}host`, `${id}far`];
+/** Addresses behind {@link throughRouter}'s router: the engine's and a guest's, IPv4 and IPv6. */
+export const HOME = ['10.1.0.2', 'fd01::2'];
+export const AWAY = ['10.2.0.2', 'fd02::2'];
+export const ROUTER_HOME = '10.1.0.1';
+export const ROUTER_AWAY = '10.2.0.1';
+
+/**
+ * As {@link badLink}, but the two namespaces meet in a third, a router: `home` is its side towards the engine, `away`
+ * towards the guest. What it forwards is up to `iptables` in there; at first, everything.
+ */
+export function throughRouter(scriptUrl) {
+  const host = process.env.GREENROOM_TEST_NAMESPACE;
+  if (!host) process.exit(runInside(scriptUrl, ['host', 'far', 'router']));
+  const [far, router] = [host.replace('host', 'far'), host.replace('host', 'router')];
+  const ip = (namespace, ...words) => execFileSync('ip', ['-n', namespace, ...words]);
+  for (const [side, namespace, [v4, v6]] of [['home', host, HOME], ['away', far, AWAY]]) {
+    ip(router, 'link', 'add', side, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace);
+    for (const [place, link, octet] of [[router, side, 1], [namespace, 'eth0', 2]]) {
+      ip(place, 'address', 'add', v4.replace(/2$/, `${octet}/24`), 'dev', link);
+      ip(place, 'address', 'add', v6.replace(/2$/, `${octet}/64`), 'dev', link, 'nodad');
+      ip(place, 'link', 'set', link, 'up');
+    }
+    ip(namespace, 'route', 'add', 'default', 'via', v4.replace(/2$/, '1'));
+    ip(namespace, '-6', 'route', 'add', 'default', 'via', v6.replace(/2$/, '1'));
+  }
+  const within = (namespace, command) => execFileSync('ip', ['netns', 'exec', namespace, 'sh', '-ec', command], { encoding: 'utf8' });
+  within(router, 'echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding');
+  return {
+    far: command => inNamespace(far, command),
+    /** Shell commands on the guest's machine and on the router. */
+    onFar: command => within(far, command),
+    onRouter: command => within(router, command),
+  };
+}
+
+function runInside(scriptUrl, roles) {
+  const names = roles.map(role => `gr${process.pid}${role}`);
   try {
     for (const name of names) {
       execFileSync('ip', ['netns', 'add', name]);

@@ -50,6 +50,7 @@ pub const TESTS: Group = Group {
         "ffmpeg",
         "dbus-x11",
         "iproute2",
+        "iptables",
         "xdotool",
     ],
 };
