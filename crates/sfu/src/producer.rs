@@ -74,12 +74,13 @@ impl Producer {
     }
 
     /// Where a receiver begins: as the layers flow, or before they do as they were announced.
-    pub fn first_aim(&self, ms: Millis) -> Layers {
+    pub fn first_aim(&self, wish: Layers, ms: Millis) -> Layers {
         let announced = match self.layer_kind() {
+            // Nobody knows which of them will come.
             Kind::Simulcast => 0,
-            Kind::Single => self.agreed.spatial_layers.saturating_sub(1),
+            Kind::Single => self.agreed.spatial_layers.saturating_sub(1).min(wish.spatial),
         };
-        self.aim(&self.ladder(ms), Layers::ALL).unwrap_or(Layers::new(announced, u8::MAX))
+        self.aim(&self.ladder(ms), wish).unwrap_or(Layers::new(announced, wish.temporal))
     }
 
     /// The timestamp layer `to` would show at the moment layer `from` shows `timestamp`, by what the sender's reports

@@ -80,21 +80,55 @@ fn forwarding_allocates_nothing_once_it_runs() {
         let bytes = world.clients[sender].protect_rtcp(&report);
         world.send(sender, bytes);
     }
+    let (packets, allocations) = measure(&mut world, &receivers, sender, moment);
+    assert!(packets > 15_000, "{packets}");
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn leaving_layers_out_allocates_nothing_either() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let receivers = [world.receiver(), world.receiver(), world.receiver()];
+    let mut thin = vp8();
+    thin.encodings[0].scalability_mode = Some("L1T3".into());
+    let thin = world.produce(sender, MediaKind::Video, thin);
+    for (temporal, receiver) in receivers.into_iter().enumerate() {
+        let consumer = world.consume(receiver, thin).id;
+        world.worker.set_preferred_layers(consumer, 0, Some(temporal as u8)).unwrap();
+    }
+    let tap = world.worker.tap(world.now, thin, 1).unwrap();
+    world.worker.set_tap_layers(tap, Some(crate::Layers::new(0, 1)));
+    let one = |world: &World, sender: usize, n: u64| {
+        vec![world.clients[sender].rtp(&super::layers::vp8_picture(n, n.is_multiple_of(100)))]
+    };
+    let (packets, allocations) = measure(&mut world, &receivers, sender, one);
+    assert!((1_700..1_900).contains(&packets), "{packets}");
+    assert_eq!(allocations, 0);
+}
+
+/// Twenty seconds of such moments: packets that went out, and allocations in the second half.
+fn measure(
+    world: &mut World,
+    receivers: &[usize],
+    sender: usize,
+    moment: impl Fn(&World, usize, u64) -> Vec<Vec<u8>>,
+) -> (u64, u64) {
     let from = world.clients[sender].address;
     let (mut packets_out, mut allocations) = (0u64, 0);
     for n in 0..1_000u64 {
-        let mut datagrams = moment(&world, sender, n);
+        let mut datagrams = moment(world, sender, n);
         world.now += Duration::from_millis(20);
         if n % 100 == 0 {
             for receiver in receivers {
-                world.check(receiver);
+                world.check(*receiver);
             }
         }
         let mut feedback: Vec<_> =
             world.clients.iter_mut().flat_map(|c| std::iter::repeat(c.address).zip(c.feedback())).collect();
         let mut sent = Vec::with_capacity(256);
         let mut octets = Vec::with_capacity(256 * 1_500);
-        let World { worker, now, clients, .. } = &mut world;
+        let World { worker, now, clients, .. } = &mut *world;
         let run = allocation_counter::measure(|| {
             for datagram in &mut datagrams {
                 worker.handle_datagram(*now, from, datagram, &mut Deaf);
@@ -123,8 +157,7 @@ fn forwarding_allocates_nothing_once_it_runs() {
             allocations += run.count_total;
         }
     }
-    assert!(packets_out > 15_000, "{packets_out}");
-    assert_eq!(allocations, 0);
+    (packets_out, allocations)
 }
 
 /// An hour of a busy house: every few seconds a guest comes, is seen and heard, and goes.

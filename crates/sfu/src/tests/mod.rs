@@ -10,6 +10,7 @@ mod data;
 mod data_hostile;
 mod forwarding;
 mod hostile;
+mod layers;
 mod loss;
 mod reaching;
 mod reports;

@@ -136,3 +136,37 @@ fn a_tap_hears_one_continuous_stream() {
     let first = heard[0];
     assert_eq!(heard.iter().map(|n| n - first).collect::<Vec<_>>(), [0, 1, 2]);
 }
+
+#[test]
+fn a_layer_that_stops_is_missed_within_a_moment() {
+    let (mut world, sender, receiver, ..) = call();
+    for n in 10..70 {
+        world.send_rtp(sender, &layer(0, n, n == 10));
+        if n < 40 {
+            world.send_rtp(sender, &layer(1, n, n == 10));
+        }
+        world.pass_ms(33);
+    }
+    // Both began with a key picture; the receiver was moved up by another one.
+    world.send_rtp(sender, &layer(1, 70, true));
+    let sizes =
+        |world: &World| world.clients[receiver].received.iter().map(|p| p.payload.len()).collect::<Vec<_>>();
+    let (mut n, plis) = (71, world.clients[sender].plis());
+    while sizes(&world).last() != Some(&205) {
+        world.send_rtp(sender, &layer(0, n, false));
+        world.send_rtp(sender, &layer(1, n, true));
+        world.pass_ms(33);
+        n += 1;
+    }
+    let since = world.now;
+    while world.clients[sender].plis() == plis {
+        world.send_rtp(sender, &layer(0, n, false));
+        world.pass_ms(33);
+        n += 1;
+    }
+    let missed = (world.now - since).as_millis();
+    assert!((300..600).contains(&missed), "{missed} ms");
+    world.send_rtp(sender, &layer(0, n, true));
+    world.settle();
+    assert_eq!(sizes(&world).last(), Some(&105));
+}

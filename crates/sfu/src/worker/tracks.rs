@@ -150,7 +150,7 @@ impl Worker {
         // Below 2^15, so that losing the first packets cannot lose a roll-over (RFC 3711 §3.3.1).
         let first_out = self.random.random_range(1..0x7000);
         let mut forwarder = Forwarder::new(codec, source.layer_kind(), first_out);
-        forwarder.set_target(source.first_aim(self.clock.ms(now)));
+        forwarder.set_target(source.first_aim(Layers::ALL, self.clock.ms(now)));
         let id = ConsumerId(super::marked_uuid(&mut self.random, self.mark));
         let options = ConsumerOptions {
             id,
@@ -244,9 +244,13 @@ impl Worker {
         temporal: Option<u8>,
     ) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
-        let producer = &self.producers[self.consumers[key].producer];
-        let spatial = spatial.min(producer.top_spatial(self.clock.ms(self.now)));
-        self.consumers[key].preferred = Layers { spatial, temporal: temporal.unwrap_or(u8::MAX) };
+        let (now, ms) = (self.now, self.clock.ms(self.now));
+        let consumer = &mut self.consumers[key];
+        let (producer, source) = (consumer.producer, &self.producers[consumer.producer]);
+        let spatial = spatial.min(source.top_spatial(ms));
+        consumer.preferred = Layers { spatial, temporal: temporal.unwrap_or(u8::MAX) };
+        consumer.forwarder.set_target(source.first_aim(consumer.wish(), ms));
+        self.request_wanted_keyframes(now, producer);
         Ok(())
     }
 
@@ -259,7 +263,7 @@ impl Worker {
         let id = TapId(self.uuid());
         let source = &mut self.producers[key];
         let mut forwarder = Forwarder::for_tap(source.video_codec(), source.layer_kind());
-        forwarder.set_target(source.first_aim(self.clock.ms(now)));
+        forwarder.set_target(source.first_aim(Layers::ALL, self.clock.ms(now)));
         let tap = self.taps.insert(Tap { id, producer: key, tag, wish: Layers::ALL, forwarder });
         source.taps.push(tap);
         self.tap_keys.insert(id, tap);
@@ -270,7 +274,11 @@ impl Worker {
     /// What whoever listens to the tap can use: little for a hidden source, everything (`None`) for one on air.
     pub fn set_tap_layers(&mut self, tap: TapId, layers: Option<Layers>) {
         if let Some(tap) = self.tap_keys.get(&tap).and_then(|key| self.taps.get_mut(*key)) {
+            let (now, ms) = (self.now, self.clock.ms(self.now));
             tap.wish = layers.unwrap_or(Layers::ALL);
+            let producer = tap.producer;
+            tap.forwarder.set_target(self.producers[producer].first_aim(tap.wish, ms));
+            self.request_wanted_keyframes(now, producer);
         }
     }
 
