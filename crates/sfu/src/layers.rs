@@ -58,6 +58,13 @@ impl Ladder {
         Layers { temporal: layers.temporal.min(top), ..layers }
     }
 
+    /// `layers` without a limit in time, where they are the highest temporal layer there is: another may come with the
+    /// next picture, and waiting for it would cost the rest of its pattern.
+    pub fn open_ended(&self, layers: Layers) -> Layers {
+        let is_top = self.within(Layers { temporal: u8::MAX, ..layers }).temporal <= layers.temporal;
+        if is_top { Layers { temporal: u8::MAX, ..layers } } else { layers }
+    }
+
     /// The best rung not above `limit`; failing that the lowest there is.
     pub fn best_within(&self, limit: Layers) -> Option<Rung> {
         let within = self.rungs().iter().rev().find(|rung| rung.layers <= limit);

@@ -63,7 +63,7 @@ fn consume(
     temporal: Option<u8>,
 ) -> (usize, ConsumerId) {
     let receiver = world.receiver();
-    let consumer = world.consume(receiver, producer).id;
+    let consumer = world.consume_unmeasured(receiver, producer).id;
     world.worker.set_preferred_layers(consumer, spatial, temporal).unwrap();
     (receiver, consumer)
 }

@@ -226,8 +226,23 @@ impl World {
     }
 
     pub fn consume(&mut self, client: usize, producer: ProducerId) -> ConsumerOptions {
+        self.consume_as(client, producer, self.worker.router_rtp_capabilities())
+    }
+
+    /// By a device that tells nothing of its path: nobody shares out bandwidth.
+    pub fn consume_unmeasured(&mut self, client: usize, producer: ProducerId) -> ConsumerOptions {
+        let mut capabilities = self.worker.router_rtp_capabilities();
+        capabilities.header_extensions.retain(|e| e.uri != rtp::ext::TRANSPORT_CC);
+        self.consume_as(client, producer, capabilities)
+    }
+
+    fn consume_as(
+        &mut self,
+        client: usize,
+        producer: ProducerId,
+        capabilities: RtpCapabilities,
+    ) -> ConsumerOptions {
         let transport = self.clients[client].transport;
-        let capabilities = self.worker.router_rtp_capabilities();
         let options = self.worker.consume(self.now, transport, producer, &capabilities, true).unwrap();
         self.worker.resume_consumer(self.now, options.id).unwrap();
         self.settle();

@@ -90,7 +90,7 @@ impl Worker {
         // Before the path has said anything, somebody must begin.
         let beginner = most_important.filter(|_| !outgoing.controller.is_proven(us)).map(|c| c.consumer);
         for claim in &claims {
-            let grant = claim.grant().map(|rung| rung.layers);
+            let grant = claim.grant().map(|rung| claim.ladder.open_ended(rung.layers));
             let lowest = claim.ladder.rungs()[0].layers;
             let grant = grant.or((beginner == Some(claim.consumer)).then_some(lowest));
             self.grant(now, claim, grant, outgoing);
