@@ -18,10 +18,16 @@ pub struct Transmit<'a> {
 pub struct Egress {
     buffer: Vec<u8>,
     sizes: Vec<u16>,
+    /// Whether large packets are padded to [`GRAIN`]: see [`crate::Worker::set_gathering`].
+    pub evens_out: bool,
     pub dropped: u64,
 }
 
 impl Egress {
+    pub fn new(evens_out: bool) -> Self {
+        Self { evens_out, ..Self::default() }
+    }
+
     /// Appends one RTP packet made of header and payload, protected. `edit` may rewrite the payload first.
     pub fn push_rtp(
         &mut self,
@@ -32,13 +38,19 @@ impl Egress {
         edit: impl FnOnce(&mut [u8]),
     ) -> Option<usize> {
         let header_len = header.len();
-        let len = header_len + payload[0].len() + payload[1].len() + keys.rtp_overhead();
+        let plain_len = header_len + payload[0].len() + payload[1].len();
+        let padding = if self.evens_out { padding(plain_len) } else { 0 };
+        let len = plain_len + padding + keys.rtp_overhead();
         let start = self.open(len)?;
         for part in [header, payload[0], payload[1]] {
             self.buffer.extend_from_slice(part);
         }
         edit(&mut self.buffer[start + header_len..]);
         self.buffer.resize(start + len, 0);
+        if padding > 0 {
+            self.buffer[start] |= PADDING_BIT;
+            self.buffer[start + plain_len + padding - 1] = padding as u8;
+        }
         let sealed = keys.protect_rtp(&mut self.buffer[start..], header_len, index);
         self.close(start, sealed)
     }
@@ -112,6 +124,18 @@ impl Egress {
     }
 }
 
+/// How much to add to a packet of `len` octets so that it has the size of its neighbours. Browsers cut a picture into
+/// packets that differ by one octet, and a different size ends a run of segments. RTP allows padding in any packet
+/// (RFC 3550 §5.1), and the receiver takes it off.
+fn padding(len: usize) -> usize {
+    if len < WORTH_PADDING { 0 } else { len.next_multiple_of(GRAIN) - len }
+}
+
+/// Two neighbours rarely fall on different sides of a multiple; the mean cost is 0.7 % of a full packet.
+const GRAIN: usize = 16;
+/// Smaller ones are sound, or the only packet of their picture.
+const WORTH_PADDING: usize = 400;
+const PADDING_BIT: u8 = 0x20;
 /// More than a batch of datagrams makes for one peer of a large room.
 const MAX_QUEUED: usize = 512 * 1024;
 const KEPT_CAPACITY: usize = 32 * 1024;

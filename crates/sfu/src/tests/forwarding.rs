@@ -207,3 +207,35 @@ fn directions_rooms_and_ssrcs_are_kept_apart() {
     let timestamps: Vec<_> = world.clients[receiver].received.iter().map(|p| p.timestamp).collect();
     assert_eq!(timestamps, [1, 2]);
 }
+
+#[test]
+fn while_packets_gather_those_of_a_picture_leave_in_one_piece() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let receiver = world.receiver();
+    let producer = world.produce(sender, MediaKind::Video, vp8());
+    world.consume(receiver, producer);
+    world.worker.set_gathering(true);
+    // As libwebrtc cuts a picture: the larger ones last. The fifth lies just beyond a step of padding.
+    let sizes = [1_001, 1_001, 1_002, 1_002, 1_040, 100];
+    for (n, size) in (10..).zip(sizes) {
+        world.send_rtp(sender, &Outgoing { payload: vp8_payload(1, n == 10, size), ..video(n, false) });
+    }
+    let (now, mut pieces, mut datagrams) = (world.now, Vec::new(), Vec::new());
+    world.worker.flush(now, &mut |transmit| {
+        let segments: Vec<Vec<u8>> =
+            transmit.contents.chunks(transmit.segment_size).map(<[u8]>::to_vec).collect();
+        if transmit.destination == world.clients[receiver].address {
+            pieces.push(segments.len());
+            datagrams.extend(segments);
+        }
+    });
+    assert_eq!(pieces, [4, 2], "and a shorter one may end a piece");
+    for datagram in datagrams {
+        world.clients[receiver].handle(now, datagram);
+    }
+    let payloads: Vec<_> = world.clients[receiver].received.iter().map(|p| p.payload.clone()).collect();
+    let sent: Vec<_> = (10..).zip(sizes).map(|(n, size)| vp8_payload(1, n == 10, size)).collect();
+    assert_eq!(payloads, sent, "the receiver takes the padding off");
+    assert_eq!(world.clients[receiver].undecryptable, 0);
+}

@@ -174,6 +174,8 @@ pub struct Worker {
     claims: Vec<Claim>,
     events: VecDeque<Event>,
     next_tick: Millis,
+    /// See [`Self::set_gathering`].
+    gathers: bool,
     /// Reused for each compound packet.
     compound: Vec<u8>,
     lost: Vec<u16>,
@@ -214,6 +216,7 @@ impl Worker {
             claims: Vec::new(),
             events: VecDeque::new(),
             next_tick: 0,
+            gathers: false,
             compound: Vec::with_capacity(2_048),
             lost: Vec::with_capacity(256),
             discarded: 0,
@@ -231,6 +234,16 @@ impl Worker {
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether the caller lets datagrams gather before it flushes. Then large packets are padded a little, so that
+    /// those of one picture have one size and go out in one piece.
+    pub fn set_gathering(&mut self, gathers: bool) {
+        if self.gathers == gathers {
+            return;
+        }
+        self.gathers = gathers;
+        self.transports.iter_mut().for_each(|(_, transport)| transport.egress.evens_out = gathers);
     }
 
     /// Sends everything that waits. Call it after each batch of datagrams, after commands and after timeouts.

@@ -77,7 +77,7 @@ impl Worker {
             next_mid: 0,
             cname: random_text(&mut self.random, 16),
             rtcp_ssrc: self.random.random_range(1..u32::MAX),
-            egress: Egress::default(),
+            egress: Egress::new(self.gathers),
             data: None,
             is_dirty: false,
             urgent: false,

@@ -50,6 +50,10 @@ impl Coalescing {
         }
     }
 
+    pub fn gathers(&self) -> bool {
+        matches!(self.mode, Mode::Gathering { .. })
+    }
+
     /// A round that began at `began` is over.
     pub fn note_round(&mut self, began: Instant, round: Round) {
         if let Mode::Gathering { next, window } = &mut self.mode {
@@ -109,6 +113,8 @@ fn window_for(rate: f64) -> Option<Duration> {
 
 /// Half of it is what a guest in the next room is away by its Wi-Fi alone.
 const LONGEST: Duration = Duration::from_millis(2);
+/// After a silence the first packet is given this time for the rest of its picture to follow it.
+pub const BURST: Duration = Duration::from_micros(250);
 const SHORTEST: Duration = Duration::from_micros(500);
 /// Datagrams in one call, beyond which another one saves little.
 const ENOUGH: f64 = 8.0;

@@ -263,6 +263,7 @@ impl Driver {
             }
             let round = self.transmit(now);
             self.coalescing.note_round(began, round);
+            self.sfu.set_gathering(self.coalescing.gathers());
             self.publish_events();
             self.sample_cpu(now);
         }
@@ -270,7 +271,8 @@ impl Driver {
 
     /// Until there is something to do; while packets gather, until they have, even if the first is here.
     fn wait(&mut self, ready: &mut Events) -> std::io::Result<()> {
-        let patience = match self.coalescing.pause(Instant::now()).filter(|_| !self.idle) {
+        let pause = self.coalescing.pause(Instant::now());
+        let patience = match pause.filter(|_| !self.idle) {
             // `poll` itself counts in milliseconds.
             Some(pause) => {
                 thread::sleep(pause);
@@ -279,9 +281,13 @@ impl Driver {
             None => self.patience(),
         };
         match self.poll.poll(ready, patience) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
+        if pause.is_some() && self.idle && !ready.is_empty() {
+            thread::sleep(coalescing::BURST);
+        }
+        Ok(())
     }
 
     /// In place of a state machine that failed. Its events were about things that are gone.
