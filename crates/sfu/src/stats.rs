@@ -32,7 +32,12 @@ impl Worker {
             recv_bitrate: transport.traffic.receive_rate.bitrate(ms),
             send_bitrate: transport.traffic.send_rate.bitrate(ms),
             rtt_ms: transport.round_trip.map(|ms| ms as f64),
-            packets_discarded: transport.traffic.discarded + transport.egress.dropped,
+            available_outgoing_bitrate: transport.available_bitrate(self.us(now)),
+            available_incoming_bitrate: (!transport.producers.is_empty()).then(|| transport.incoming.limit()),
+            max_incoming_bitrate: transport.incoming.limit(),
+            packets_discarded: transport.traffic.discarded
+                + transport.egress.dropped
+                + transport.incoming.dropped,
         })
     }
 
@@ -80,6 +85,7 @@ impl Worker {
             packets_lost: consumer.remote.lost,
             fraction_lost: consumer.remote.fraction_lost,
             packets_retransmitted: consumer.retransmitted,
+            packets_dropped: consumer.dropped,
             nack_count: consumer.nacks,
             pli_count: consumer.plis,
             jitter_ms: remote_jitter_ms(consumer),
@@ -134,7 +140,7 @@ impl Worker {
         for transport in &transports {
             quality.send_bitrate += transport.traffic.send_rate.bitrate(ms);
             quality.recv_bitrate += transport.traffic.receive_rate.bitrate(ms);
-            let available = transport.outgoing.as_ref().and_then(|o| o.controller.estimate(self.us(now)));
+            let available = transport.available_bitrate(self.us(now));
             quality.available_bitrate = quality.available_bitrate.max(available);
             observed.round_trip = observed.round_trip.max(transport.round_trip);
             for stream in transport.producers.iter().flat_map(|p| &self.producer_at(*p).streams) {

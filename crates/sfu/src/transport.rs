@@ -1,6 +1,6 @@
 //! One client's ICE + DTLS association and everything that goes over it.
 
-use crate::bandwidth::{IncomingLimit, Outgoing};
+use crate::bandwidth::{IncomingLimit, Micros, Outgoing};
 use crate::clock::Millis;
 use crate::data::DataPath;
 use crate::dtls::{Dtls, Peer};
@@ -126,6 +126,11 @@ impl Transport {
             }
         }
         self.transport_sequence += u64::from(is_numbered);
+    }
+
+    /// What the path to the client carries, bit/s.
+    pub fn available_bitrate(&self, us: Micros) -> Option<u64> {
+        self.outgoing.as_ref()?.controller.estimate(us)
     }
 
     pub fn note_round_trip(&mut self, sample: Millis) {

@@ -28,6 +28,8 @@ pub struct Config {
     /// Origins of other dashboards that may connect, e.g. `https://dashboard.example.com`.
     pub allowed_origins: Vec<String>,
     pub max_incoming_bitrate: u64,
+    /// Of a guest in a slot.
+    pub max_incoming_bitrate_on_air: u64,
     pub max_peers_per_room: usize,
     pub grace: Duration,
     pub slot_count: u8,
@@ -70,6 +72,7 @@ pub struct RawMedia {
     pub workers: Option<usize>,
     pub announced: Option<Vec<String>>,
     pub max_incoming_bitrate: Option<u64>,
+    pub max_incoming_bitrate_on_air: Option<u64>,
     pub ice_servers: Option<Vec<RawIceServer>>,
 }
 
@@ -135,7 +138,8 @@ impl Config {
             announced: Vec::new(),
             ice_servers: Vec::new(),
             allowed_origins: Vec::new(),
-            max_incoming_bitrate: 4_000_000,
+            max_incoming_bitrate: 2_000_000,
+            max_incoming_bitrate_on_air: 6_000_000,
             max_peers_per_room: 15,
             grace: Duration::from_secs(30),
             slot_count: 6,
@@ -170,9 +174,10 @@ impl Config {
             config.ice_servers.push(ice_server(server)?);
         }
         if let Some(bitrate) = raw.media.max_incoming_bitrate {
-            let range = 100_000..=100_000_000;
-            config.max_incoming_bitrate =
-                within("media.max_incoming_bitrate", bitrate, range, "100000 to 100000000 (bit/s)")?;
+            config.max_incoming_bitrate = send_limit("media.max_incoming_bitrate", bitrate)?;
+        }
+        if let Some(bitrate) = raw.media.max_incoming_bitrate_on_air {
+            config.max_incoming_bitrate_on_air = send_limit("media.max_incoming_bitrate_on_air", bitrate)?;
         }
         if let Some(peers) = raw.rooms.max_peers {
             config.max_peers_per_room = within("rooms.max_peers", peers, 1..=500, "1 to 500")?;
@@ -237,6 +242,10 @@ fn ports(first: u16, fallback: u16) -> Vec<u16> {
     if first == 0 { vec![0] } else { (first..=first.saturating_add(fallback)).collect() }
 }
 
+fn send_limit(key: &'static str, bitrate: u64) -> Result<u64, ConfigError> {
+    within(key, bitrate, 100_000..=100_000_000, "100000 to 100000000 (bit/s)")
+}
+
 fn within<T: PartialOrd + ToString>(
     key: &'static str,
     number: T,
@@ -297,6 +306,7 @@ mod tests {
             ("[media]\nannounced = ['here']", "`media.announced` is `here`"),
             ("[media]\nworkers = 0", "1 to 64"),
             ("[media]\nmax_incoming_bitrate = 5", "100000 to 100000000"),
+            ("[media]\nmax_incoming_bitrate_on_air = 5", "100000 to 100000000"),
             ("[[media.ice_servers]]\nurls = ['http://x']", "stun:"),
             ("[obs]\nslots = 0", "1 to 16"),
             ("[rooms]\nmax_peer = 3", "unknown field `max_peer`"),

@@ -6,7 +6,7 @@ use crate::doors::Doors;
 use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
 use crate::places;
-use crate::stage::{Outside, Parts, Stage, StudioHandle};
+use crate::stage::{Outside, Parts, SendLimits, Stage, StudioHandle};
 use crate::store::{Opened, Store};
 use crate::worker::{WorkerConfig, WorkerPool};
 use anyhow::Context;
@@ -73,6 +73,10 @@ impl Engine {
             addresses,
             obs: obs_seen,
             ice_servers: config.ice_servers.clone(),
+            send_limits: SendLimits {
+                usual: config.max_incoming_bitrate,
+                on_air: config.max_incoming_bitrate_on_air,
+            },
         };
         let outside = Outside { doors: doors.clone(), obs };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;

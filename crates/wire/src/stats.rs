@@ -61,7 +61,15 @@ pub struct TransportStats {
     #[ts(type = "number")]
     pub send_bitrate: u64,
     pub rtt_ms: Option<f64>,
-    /// Datagrams counted and dropped: not ours, undecryptable, replayed, malformed.
+    /// What the path to the client carries, as estimated; absent while nothing speaks for any limit.
+    #[ts(type = "number | null")]
+    pub available_outgoing_bitrate: Option<u64>,
+    /// What the client is told it may send; absent while it sends nothing.
+    #[ts(type = "number | null")]
+    pub available_incoming_bitrate: Option<u64>,
+    #[ts(type = "number")]
+    pub max_incoming_bitrate: u64,
+    /// Datagrams counted and dropped: not ours, undecryptable, replayed, malformed, beyond what its client may send.
     #[ts(type = "number")]
     pub packets_discarded: u64,
 }
@@ -115,6 +123,9 @@ pub struct ConsumerStats {
     pub fraction_lost: u8,
     #[ts(type = "number")]
     pub packets_retransmitted: u64,
+    /// Waited for the path until they were too old.
+    #[ts(type = "number")]
+    pub packets_dropped: u64,
     #[ts(type = "number")]
     pub nack_count: u64,
     #[ts(type = "number")]

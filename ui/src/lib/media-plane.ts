@@ -7,6 +7,7 @@ import type { Ask } from './channel';
 import { Emitter } from './emitter';
 import { ConnectionLost, Refusal } from './failure';
 import { tellPath } from './path-report';
+import type { ConsumerId } from './wire/ConsumerId';
 import type { Direction } from './wire/Direction';
 import type { IceServer } from './wire/IceServer';
 import type { MediaKind } from './wire/MediaKind';
@@ -40,6 +41,8 @@ export interface Offer extends Incoming {
 export interface Received extends Incoming {
   track: MediaStreamTrack;
   paused: boolean;
+  /** Our connection is too slow for it at the moment. */
+  starved: boolean;
 }
 
 export interface MediaPlaneEvents {
@@ -62,7 +65,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   readonly #transports: Partial<Record<Direction, Transport>> = {};
   readonly #producers = new Map<MediaKind, Producer>();
   /** A null stands for one that is being set up. */
-  readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean }>();
+  readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean; starved: boolean }>();
   readonly #queues: Record<MediaKind, Promise<void>> = { audio: Promise.resolve(), video: Promise.resolve() };
   readonly #mending = new Map<Direction, ReturnType<typeof setTimeout>>();
   #closed = false;
@@ -84,14 +87,20 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   }
 
   get received(): Received[] {
-    return [...this.#consumers.values()].flatMap(({ incoming, consumer, paused }) =>
-      consumer === null ? [] : [{ ...incoming, track: consumer.track, paused }],
+    return [...this.#consumers.values()].flatMap(({ incoming, consumer, paused, starved }) =>
+      consumer === null ? [] : [{ ...incoming, track: consumer.track, paused, starved }],
     );
   }
 
   /** The ids of what we send: who loads the page again closes them from its next life. */
   get sending(): ProducerId[] {
     return [...this.#producers.values()].map(producer => producer.id);
+  }
+
+  /** The engine stopped sending us a track for want of bandwidth, or goes on. */
+  starve(consumerId: ConsumerId, starved: boolean): void {
+    const entry = [...this.#consumers.values()].find(({ consumer }) => consumer?.id === consumerId);
+    if (entry !== undefined) entry.starved = starved;
   }
 
   /** Whose sound arrives, with its level from 0 to 1, as the RTP packets say (RFC 6464). */
@@ -233,7 +242,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   #receive({ producerId, peerId, kind, paused }: Offer): void {
     if (this.#transports.recv === undefined || this.#consumers.size >= MOST_CONSUMERS) return;
     const incoming = { producerId, peerId, kind };
-    this.#consumers.set(producerId, { incoming, consumer: null, paused });
+    this.#consumers.set(producerId, { incoming, consumer: null, paused, starved: false });
     this.#consume(incoming).catch(error => {
       this.#consumers.delete(producerId);
       this.#report(kind, error);

@@ -49,6 +49,7 @@ export interface ChatLine {
 export interface RemoteTrack {
   track: MediaStreamTrack;
   paused: boolean;
+  starved: boolean;
 }
 
 export interface RemotePeer extends PeerInfo {
@@ -376,6 +377,9 @@ export class RoomClient extends Emitter<RoomClientEvents> {
         break;
       case 'transport-closed':
         return this.#plane?.lose(notice.data.transportId);
+      case 'consumer-layers-changed':
+        this.#plane?.starve(notice.data.consumerId, notice.data.spatialLayer === null);
+        break;
       case 'quality':
         this.#quality = notice.data;
         break;
@@ -411,7 +415,6 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       case 'room-joined':
       case 'consumer-paused':
       case 'consumer-resumed':
-      case 'consumer-layers-changed':
       case 'volumes':
         return;
     }
@@ -531,7 +534,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 }
 
 function toRemoteTrack(received: Received | undefined): RemoteTrack | null {
-  return received === undefined ? null : { track: received.track, paused: received.paused };
+  return received === undefined ? null : { track: received.track, paused: received.paused, starved: received.starved };
 }
 
 function ignoreRefusal(error: unknown): void {

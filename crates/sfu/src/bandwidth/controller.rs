@@ -28,6 +28,7 @@ pub struct Controller {
     feedback: Feedback,
     /// Told by REMB, bit/s, and when.
     remb: Option<(f64, Micros)>,
+    remb_fell: Option<Micros>,
     round_trip: Micros,
     /// What all receivers of this transport together would take, bit/s.
     wanted: f64,
@@ -68,6 +69,7 @@ impl Controller {
             prober: Prober::new(),
             feedback: Feedback::None,
             remb: None,
+            remb_fell: None,
             round_trip: FIRST_ROUND_TRIP,
             wanted: 0.0,
             sent_rate: 0.0,
@@ -165,7 +167,20 @@ impl Controller {
     }
 
     pub fn handle_remb(&mut self, now: Micros, bitrate: u64) {
-        self.remb = Some((bitrate as f64, now));
+        let bitrate = bitrate as f64;
+        if self.remb_at(now).is_some_and(|before| bitrate < before) {
+            self.remb_fell = Some(now);
+        }
+        self.remb = Some((bitrate, now));
+    }
+
+    /// How much padding to send beside media, bit/s. A client that tells its estimate never tells more than half more
+    /// than what it gets: to learn whether it could have more it must be sent more.
+    pub fn padding_rate(&self, now: Micros) -> Option<f64> {
+        let remb = self.remb_at(now).filter(|_| self.counts_everything())?;
+        let has_fallen = self.remb_fell.is_some_and(|at| now.saturating_sub(at) < REMB_SETTLES);
+        let missing = self.estimate(now)? as f64 - self.sent_rate;
+        (remb < self.wanted && missing > 0.0 && !has_fallen).then_some(missing)
     }
 
     /// Counts of a receiver report; they matter while there is no feedback.
@@ -315,3 +330,4 @@ const RECOVERY: Micros = 400_000;
 const LIMITED: f64 = 0.65;
 /// Browsers repeat theirs every second.
 const REMB_LASTS: Micros = 10_000_000;
+const REMB_SETTLES: Micros = 3_000_000;

@@ -246,6 +246,10 @@ fn without_transport_wide_feedback_remb_and_then_loss_decide() {
     assert_eq!(controller.estimate(0), None);
     controller.handle_remb(0, 700_000);
     assert_eq!(controller.estimate(1), Some(700_000));
+    controller.handle_timeout(2, 3_000_000, 500_000);
+    assert_eq!(controller.padding_rate(3), Some(200_000.0), "or it would never tell more");
+    controller.handle_remb(4, 650_000);
+    assert_eq!(controller.padding_rate(5), None, "what is too much already needs no more");
     assert_eq!(controller.estimate(20_000_000), None, "it was not repeated");
     controller.handle_timeout(20_000_000, 3_000_000, 2_000_000);
     for n in 0..4u64 {

@@ -62,11 +62,8 @@ impl Worker {
     pub(super) fn probe(&mut self, moment: &Moment, key: usize) {
         let Some(outgoing) = self.outgoing(key).filter(|o| o.controller.is_probing()) else { return };
         outgoing.probed_at = moment.us;
-        let mut due = outgoing.controller.prober().due(moment.us);
-        while due > 0 {
-            let Some(sent) = self.send_padding(moment, key, due) else { break };
-            due = due.saturating_sub(sent);
-        }
+        let due = outgoing.controller.prober().due(moment.us);
+        self.pad(moment, key, due);
         let Some(outgoing) = self.outgoing(key) else { return };
         outgoing.controller.prober().poll_complete(moment.us);
         if outgoing.controller.is_probing() {
@@ -74,14 +71,19 @@ impl Worker {
         }
     }
 
+    /// Sends `due` octets that carry nothing new, if there is a way.
+    pub(super) fn pad(&mut self, moment: &Moment, key: usize, mut due: usize) {
+        while due > 0 {
+            let Some(sent) = self.send_padding(moment, key, due) else { return };
+            due = due.saturating_sub(sent);
+        }
+    }
+
     /// One packet that carries nothing new: something sent lately once more, as RTX; else empty RTX with padding
     /// (RFC 4588 §4, RFC 3550 §5.1), which receivers count and throw away. Its length; `None` if there is no way.
     fn send_padding(&mut self, moment: &Moment, key: usize, due: usize) -> Option<usize> {
         let transport = &mut self.transports[key];
-        let usable = |c: &&usize| {
-            let consumer = &self.consumers[**c];
-            consumer.agreed.rtx.is_some() && consumer.is_numbered()
-        };
+        let usable = |c: &&usize| self.consumers[**c].agreed.rtx.is_some();
         let flows = |c: &&usize| self.consumers[**c].is_flowing() && self.consumers[**c].packets > 0;
         let consumers = || transport.consumers.iter().filter(usable);
         let consumer = consumers().find(flows).or_else(|| consumers().next()).copied()?;

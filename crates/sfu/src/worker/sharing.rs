@@ -1,6 +1,7 @@
 //! Who gets which layers of the bandwidth there is, and what clients may send.
 
-use super::{Event, Worker};
+use super::media::Moment;
+use super::{Event, TICK, Worker};
 use crate::bandwidth::{Change, Claim, Class, Outgoing};
 use crate::clock::Millis;
 use crate::error::Error;
@@ -46,9 +47,14 @@ impl Worker {
         outgoing.controller.handle_timeout(us, wanted, sent);
         outgoing.pacer.set_rate(outgoing.controller.pacing_rate(us));
         let is_probing = outgoing.controller.is_probing();
+        let padding = outgoing.controller.padding_rate(us);
         transport.outgoing = Some(outgoing);
+        let moment = Moment::new(&self.clock, now);
         if is_probing {
-            self.probe(&super::media::Moment::new(&self.clock, now), key);
+            self.probe(&moment, key);
+        }
+        if let Some(rate) = padding {
+            self.pad(&moment, key, (rate * TICK as f64 / 8e3) as usize);
         }
     }
 

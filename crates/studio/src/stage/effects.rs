@@ -85,6 +85,7 @@ impl Stage {
             kept = kept.and(self.keep(changes).await);
             self.perform(effects).await;
         }
+        self.sync_priorities().await;
         kept
     }
 

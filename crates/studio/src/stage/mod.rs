@@ -10,12 +10,14 @@ mod owner;
 mod paths;
 mod peers;
 mod placement;
+mod priorities;
 mod snapshot;
 mod speakers;
 #[cfg(test)]
 mod tests;
 
 pub use handle::{Outside, StudioHandle};
+pub use priorities::SendLimits;
 
 use crate::clock::Clock;
 use crate::doors::Addresses;
@@ -27,6 +29,7 @@ use handle::Request;
 use outputs::{Feeds, PreviewHub};
 use paths::Paths;
 use placement::Placement;
+use priorities::Priorities;
 use rooms::Rooms;
 use snapshot::Board;
 use speakers::Speakers;
@@ -51,6 +54,7 @@ pub struct Parts {
     pub addresses: watch::Receiver<Addresses>,
     pub obs: watch::Receiver<ObsView>,
     pub ice_servers: Vec<IceServer>,
+    pub send_limits: SendLimits,
 }
 
 pub struct Stage {
@@ -74,6 +78,8 @@ pub struct Stage {
     quality: HashMap<PeerId, Quality>,
     paths: Paths,
     speakers: Speakers,
+    send_limits: SendLimits,
+    priorities: Priorities,
     board: Board,
     closing: bool,
     /// Why the engine is not healthy, if it is not.
@@ -115,6 +121,8 @@ impl Stage {
             quality: HashMap::new(),
             paths: Paths::default(),
             speakers: Speakers::default(),
+            send_limits: parts.send_limits,
+            priorities: Priorities::default(),
             board: Board::new(snapshot),
             closing: false,
             store_problem: None,

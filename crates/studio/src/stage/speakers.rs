@@ -15,6 +15,10 @@ pub(super) struct Speakers {
 }
 
 impl Speakers {
+    pub fn speaks(&self, peer: PeerId) -> bool {
+        self.floor.values().any(|(speaker, _)| *speaker == peer)
+    }
+
     pub fn of(&self, room: &RoomId) -> Option<PeerId> {
         self.floor.get(room).map(|(peer, _)| *peer)
     }

@@ -73,6 +73,7 @@ impl Engine {
             addresses,
             obs: obs_seen,
             ice_servers,
+            send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
         let (stage, handle) = Stage::new(parts, owner.clone(), Outside { doors, obs }).await.unwrap();
         Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner }
@@ -260,6 +261,30 @@ async fn a_guest_waits_is_let_in_and_is_received() {
     let heard = [host.hears().await, host.hears().await, host.hears().await];
     assert_eq!(heard, ["consumer-closed", "producer-closed", "peer-left"]);
     assert!(ada.notices.recv().await.is_none_or(|_| ada.notices.is_closed()), "nothing more is said to Ada");
+}
+
+#[tokio::test]
+async fn a_guest_on_air_may_send_more() {
+    let engine = Engine::new("on-air").await;
+    let mut ada = engine.join("Ada", &engine.invite().await.token).await;
+    let before = ada.transport(Direction::Send).await;
+    engine.admit(&ada).await;
+    assert_eq!(ada.hears().await, "admitted");
+    let after = ada.transport(Direction::Send).await;
+    let limits = async |ada: &mut Client| {
+        let Ok(PeerReply::Stats(stats)) = ada.ask(PeerRequest::GetStats(GetStats::default())).await else {
+            panic!("no statistics");
+        };
+        let limit = |id| {
+            let found = stats.transports.iter().find(|t| t.transport_id == id);
+            found.map(|transport| transport.max_incoming_bitrate)
+        };
+        [limit(before.id), limit(after.id)]
+    };
+    assert_eq!(limits(&mut ada).await, [Some(9_000_000); 2], "before and after");
+    let off_air = OwnerRequest::AssignSlot(room(), ada.joined.peer_id, AssignSlot { slot: None });
+    engine.handle.owner(off_air).await.unwrap();
+    assert_eq!(limits(&mut ada).await, [Some(4_000_000); 2]);
 }
 
 #[tokio::test]

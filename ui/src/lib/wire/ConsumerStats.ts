@@ -10,4 +10,8 @@ export type ConsumerStats = { consumerId: ConsumerId, producerId: ProducerId, ki
 /**
  * As the receiver reports it.
  */
-packetsLost: number, fractionLost: number, packetsRetransmitted: number, nackCount: number, pliCount: number, jitterMs: number, bitrate: number, rttMs?: number, };
+packetsLost: number, fractionLost: number, packetsRetransmitted: number, 
+/**
+ * Waited for the path until they were too old.
+ */
+packetsDropped: number, nackCount: number, pliCount: number, jitterMs: number, bitrate: number, rttMs?: number, };

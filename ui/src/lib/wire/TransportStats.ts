@@ -19,6 +19,14 @@ protocol?: string, srtpProfile?: string,
  */
 sctpState?: string, bytesReceived: number, bytesSent: number, recvBitrate: number, sendBitrate: number, rttMs?: number, 
 /**
- * Datagrams counted and dropped: not ours, undecryptable, replayed, malformed.
+ * What the path to the client carries, as estimated; absent while nothing speaks for any limit.
+ */
+availableOutgoingBitrate: number | null, 
+/**
+ * What the client is told it may send; absent while it sends nothing.
+ */
+availableIncomingBitrate: number | null, maxIncomingBitrate: number, 
+/**
+ * Datagrams counted and dropped: not ours, undecryptable, replayed, malformed, beyond what its client may send.
  */
 packetsDiscarded: number, };
