@@ -5,7 +5,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Serialize;
 use std::time::Duration;
 use wire::{Code, Failure};
@@ -41,17 +41,36 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) async fn read(self, body: Body) -> Result<Bytes, Failure> {
-        match tokio::time::timeout(self.time, Limited::new(body, self.most).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
-                Code::TooLarge,
-                format!("A request's body has at most {} kB.", self.most / 1024),
-            )),
-            Ok(Err(_)) => Err(invalid("The request's body ended early.")),
+        match tokio::time::timeout(self.time, self.collect(body)).await {
+            Ok(read) => read,
             Err(_) => Err(invalid("The request's body took too long.")),
         }
     }
+
+    /// A body that is too long is read on for a while and thrown away: a client that is still writing when the
+    /// connection closes never sees the answer.
+    async fn collect(self, mut body: Body) -> Result<Bytes, Failure> {
+        let (mut kept, mut seen) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| invalid("The request's body ended early."))?;
+            let Some(data) = frame.data_ref() else { continue };
+            seen += data.len();
+            if seen <= self.most {
+                kept.extend_from_slice(data);
+            } else if seen > self.most + MOST_DISCARDED {
+                break;
+            }
+        }
+        if seen > self.most {
+            let sentence = format!("A request's body has at most {} kB.", self.most / 1024);
+            return Err(Failure::new(Code::TooLarge, sentence));
+        }
+        Ok(kept.into())
+    }
 }
+
+/// Read and forgotten before a body that is too long is refused.
+const MOST_DISCARDED: usize = 8 * 1024 * 1024;
 
 pub(crate) type Answer = Result<Response, Refused>;
 
