@@ -104,6 +104,16 @@ test('pausing stops the picture, resuming brings it back; statistics tell what f
   assert.ok(own.producers[0].packetCount > 10 && own.producers[0].bitrate > 10_000, JSON.stringify(own.producers));
   assert.equal((await ask(ben, 'get-stats', { producerId })).code, 'not-found', "another peer's producer has no statistics here");
 
+  const { ok: one } = await ask(ben, 'get-stats', { consumerId });
+  assert.deepEqual([one.consumers[0].type, one.producers[0].type], ['outbound-rtp', 'inbound-rtp'], 'what is sent, and what it is made of');
+  assert.equal(one.producers[0].producerId, producerId);
+  const receiving = stats.transports.find(transport => transport.rtpBytesSent > 0);
+  assert.equal(receiving.type, 'webrtc-transport');
+  assert.deepEqual([receiving.iceRole, receiving.iceSelectedTuple.protocol, typeof receiving.iceSelectedTuple.remotePort], ['controlled', 'udp', 'number']);
+  const { score } = await until('Ada is told how her picture arrives', () => noticed(ada, 'producer-score', notice => notice.producerId === producerId));
+  assert.deepEqual([score.length, score[0].encodingIdx, score[0].ssrc], [1, 0, own.producers[0].ssrc]);
+  await until('Ben is told how good what he gets is', () => noticed(ben, 'consumer-score', notice => notice.consumerId === consumerId && notice.score.producerScores.length === 1));
+
   const moves = () => codeMoves(ben, consumerId);
   assert.deepEqual((await ask(ben, 'pause-consumer', { consumerId })).ok, {});
   await until('the paused picture stands', async () => !(await moves()));

@@ -6,6 +6,7 @@ use crate::layers::{Ladder, Layers};
 use crate::ortc::consume::Consumed;
 use crate::ortc::{Extension, ExtensionIds};
 use crate::rate::RateMeter;
+use crate::score::{Interval, Score, Scores};
 use rtp::ext::{AbsSendTime, ExtensionWriter};
 use rtp::packet::{FIXED_HEADER, FixedHeader, Packet};
 use std::time::Instant;
@@ -45,7 +46,15 @@ pub struct Consumer {
     /// Waited too long for the path.
     pub dropped: u64,
     pub nacks: u64,
+    /// Packets that NACKs named.
+    pub nacked_packets: u64,
     pub plis: u64,
+    pub firs: u64,
+    pub score: Score,
+    /// What signaling was told of last: its own and its producer's.
+    pub told_score: Option<(u8, Scores)>,
+    /// When it was last judged: packets sent and retransmitted by then.
+    judged: (u64, u64),
     pub rate: RateMeter,
 }
 
@@ -94,7 +103,12 @@ impl Consumer {
             retransmitted: 0,
             dropped: 0,
             nacks: 0,
+            nacked_packets: 0,
             plis: 0,
+            firs: 0,
+            score: Score::default(),
+            told_score: None,
+            judged: (0, 0),
             rate: RateMeter::default(),
         }
     }
@@ -134,6 +148,36 @@ impl Consumer {
     /// When the report the receiver speaks of left us.
     pub fn sent_report_at(&self, compact_ntp: u32) -> Option<Instant> {
         self.sent_reports.iter().flatten().find(|(ntp, _)| *ntp == compact_ntp).map(|(_, at)| *at)
+    }
+
+    /// The encoding it is sent, or is to be.
+    pub fn stream(&self) -> u8 {
+        self.forwarder.timestamp_offset().map_or(self.forwarder.keyframe_stream(), |(stream, _)| stream)
+    }
+
+    pub fn remote_jitter_ms(&self) -> f64 {
+        f64::from(self.remote.jitter) * 1000.0 / f64::from(self.clock_rate().max(1))
+    }
+
+    /// Scores the interval since this was last done, by what the receiver reported and what it was sent again.
+    pub fn judge(&mut self) {
+        let (packets, retransmitted) =
+            std::mem::replace(&mut self.judged, (self.packets, self.retransmitted));
+        if self.paused {
+            return;
+        }
+        let sent = self.packets - packets;
+        let repaired = match sent {
+            0 => 0.0,
+            sent => (self.retransmitted - retransmitted) as f64 / sent as f64,
+        };
+        let interval = Interval {
+            lost: f64::from(self.remote.fraction_lost) / 256.0,
+            repaired,
+            round_trip: self.remote.round_trip,
+            jitter_ms: self.remote_jitter_ms(),
+        };
+        self.score.note(if self.starved { 0 } else { interval.judge() });
     }
 
     pub fn clock_rate(&self) -> u32 {
@@ -247,6 +291,8 @@ impl HeaderBuffer {
 pub struct Resends {
     /// By sequence number modulo the size: which, and when last. Made with the first NACK.
     last: Vec<(u16, Millis)>,
+    /// Packets sent again, each counted once.
+    pub distinct: u64,
     allowance: u64,
     filled_at: Millis,
 }
@@ -271,6 +317,7 @@ impl Resends {
             slot.0 == sequence && slot.1 != Millis::MAX && ms.saturating_sub(slot.1) < round_trip.max(5);
         let Some(left) = self.allowance.checked_sub(len as u64).filter(|_| !is_repeat) else { return false };
         self.allowance = left;
+        self.distinct += u64::from(slot.0 != sequence || slot.1 == Millis::MAX);
         *slot = (sequence, ms);
         true
     }

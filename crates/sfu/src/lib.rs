@@ -34,6 +34,7 @@ mod rate;
 mod receive;
 mod replay;
 mod ring;
+mod score;
 mod sctp;
 mod speakers;
 mod srtp;

@@ -7,6 +7,7 @@ use crate::layers::{Ladder, LayerMeter, Layers, Rung};
 use crate::ortc::codec::Codec;
 use crate::ortc::produce::Produced;
 use crate::receive::Stream;
+use crate::score::Scores;
 use crate::speakers::Voice;
 use rtp::codec::VideoCodec;
 use wire::{ProducerId, RouterId};
@@ -27,6 +28,8 @@ pub struct Producer {
     pub taps: Vec<usize>,
     /// Loudest packet of the last while, −127 to 0 dBov (RFC 6464).
     pub audio_level: Option<i8>,
+    /// What signaling was told of last.
+    pub told_scores: Scores,
     /// While it is observed.
     pub voice: Option<Box<Voice>>,
 }

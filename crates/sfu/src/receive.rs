@@ -5,6 +5,7 @@ use crate::nack::NackList;
 use crate::rate::RateMeter;
 use crate::replay::ReplayWindow;
 use crate::ring::PacketRing;
+use crate::score::{Interval, Score};
 use rtp::dependency::Structure;
 use rtp::rtcp::{ReportBlock, SenderInfo};
 use rtp::sequence::SequenceExtender;
@@ -51,6 +52,9 @@ pub struct Stream {
     reported_expected: u64,
     reported_received: u64,
     fraction_lost: u8,
+    /// Packets of the last report interval: expected, lost, repaired.
+    pub interval: (u64, u64, u64),
+    reported_repaired: u64,
     /// RFC 3550 appendix A.8, in timestamp units scaled by 16.
     jitter_scaled: u64,
     last_transit: Option<u32>,
@@ -61,8 +65,18 @@ pub struct Stream {
     pub packets: u64,
     pub octets: u64,
     pub repaired: u64,
+    /// RTX packets that carried one of ours again; empty ones only probe the path.
+    pub retransmitted: u64,
+    /// Media that came twice, could not be decrypted, or was beyond what its client may send.
+    pub discarded: u64,
+    /// RTX that brought back nothing that was missing.
+    pub rtx_discarded: u64,
     pub nacks_sent: u64,
+    /// Packets that NACKs named.
+    pub nacked_packets: u64,
     pub plis_sent: u64,
+    pub firs_sent: u64,
+    pub score: Score,
     pub rate: RateMeter,
     pub keyframes: KeyframeRequests,
 }
@@ -93,6 +107,8 @@ impl Stream {
             reported_expected: 0,
             reported_received: 0,
             fraction_lost: 0,
+            interval: (0, 0, 0),
+            reported_repaired: 0,
             jitter_scaled: 0,
             last_transit: None,
             sender_clock: None,
@@ -101,8 +117,14 @@ impl Stream {
             packets: 0,
             octets: 0,
             repaired: 0,
+            retransmitted: 0,
+            discarded: 0,
+            rtx_discarded: 0,
             nacks_sent: 0,
+            nacked_packets: 0,
             plis_sent: 0,
+            firs_sent: 0,
+            score: Score::default(),
             rate: RateMeter::default(),
             keyframes: KeyframeRequests::default(),
         }
@@ -193,6 +215,24 @@ impl Stream {
         }
     }
 
+    /// Scores the interval of the last report. `round_trip`: of the transport, where the stream has none of its own.
+    pub fn judge(&mut self, round_trip: Option<Millis>, ms: Millis) {
+        let (expected, lost, repaired) = self.interval;
+        let share = |packets: u64| if expected == 0 { 0.0 } else { packets as f64 / expected as f64 };
+        let interval = Interval {
+            lost: share(lost),
+            repaired: share(repaired),
+            round_trip: self.round_trip.or(round_trip),
+            jitter_ms: self.jitter_ms(),
+        };
+        self.score.note(if self.is_flowing(ms) { interval.judge() } else { 0 });
+    }
+
+    /// Interarrival jitter in timestamp units (RFC 3550 §6.4.1).
+    pub fn jitter(&self) -> u32 {
+        (self.jitter_scaled / 16) as u32
+    }
+
     pub fn jitter_ms(&self) -> f64 {
         self.jitter_scaled as f64 / 16.0 * 1000.0 / f64::from(self.clock_rate.max(1))
     }
@@ -224,6 +264,9 @@ impl Stream {
             0 => 0,
             n => (lost_interval * 256 / n).min(255) as u8,
         };
+        let repaired_interval = self.repaired - self.reported_repaired;
+        self.reported_repaired = self.repaired;
+        self.interval = (expected_interval, lost_interval, repaired_interval);
         let (last_sr, delay) = match self.sender_clock {
             Some(clock) => {
                 let delay = now.saturating_duration_since(clock.arrival);
@@ -237,7 +280,7 @@ impl Stream {
             cumulative_lost: self.lost().clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32,
             // Cycles count from zero; extended numbers begin at 65,536.
             highest_sequence: (highest as u32).wrapping_sub(65_536),
-            jitter: (self.jitter_scaled / 16) as u32,
+            jitter: self.jitter(),
             last_sr,
             delay_since_last_sr: delay,
         })

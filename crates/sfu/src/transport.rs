@@ -53,16 +53,47 @@ pub struct Source {
     pub is_rtx: bool,
 }
 
-/// Counters a client's quality is judged by.
+/// Octets of one kind.
+#[derive(Default)]
+pub struct Flow {
+    pub octets: u64,
+    pub rate: RateMeter,
+}
+
+impl Flow {
+    pub fn record(&mut self, ms: Millis, octets: usize) {
+        self.octets += octets as u64;
+        self.rate.record(ms, octets);
+    }
+}
+
+/// Counters a client's quality is judged by. Media is what is left of everything without the rest: so that nothing more
+/// is counted for each forwarded packet.
 #[derive(Default)]
 pub struct Traffic {
     pub received: u64,
     pub sent: u64,
     pub receive_rate: RateMeter,
     pub send_rate: RateMeter,
+    pub rtx_received: Flow,
+    pub rtx_sent: Flow,
+    /// What only probes the path.
+    pub padding_sent: Flow,
+    /// RTCP, DTLS and what is in it.
+    pub control_received: Flow,
+    pub control_sent: Flow,
     /// Unknown, undecryptable, replayed, malformed.
     pub discarded: u64,
     pub unknown_ssrc: u64,
+}
+
+impl Traffic {
+    /// RTCP or DTLS was queued.
+    pub fn note_control_sent(&mut self, ms: Millis, len: usize) {
+        self.sent += len as u64;
+        self.send_rate.record(ms, len);
+        self.control_sent.record(ms, len);
+    }
 }
 
 pub struct Transport {

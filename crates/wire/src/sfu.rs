@@ -3,7 +3,7 @@
 use crate::ids::*;
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::ortc::*;
-use crate::stats::{Quality, StatsReport};
+use crate::stats::{ConsumerScore, Quality, StatsReport, StreamScore};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use ts_rs::TS;
@@ -450,6 +450,15 @@ pub enum Notice {
         volumes: Vec<Volume>,
     },
     Quality(Quality),
+    /// Of one's own producer: each encoding that has begun.
+    ProducerScore {
+        producer_id: ProducerId,
+        score: Vec<StreamScore>,
+    },
+    ConsumerScore {
+        consumer_id: ConsumerId,
+        score: ConsumerScore,
+    },
     /// The host let the peer in; what a waiting peer was not told comes with it.
     Admitted {
         slot: Option<SlotId>,

@@ -128,6 +128,8 @@ const NOTICES: Record<Notice['event'], true> = {
   'data-consumer-closed': true,
   'active-speaker': true,
   volumes: true,
+  'producer-score': true,
+  'consumer-score': true,
   quality: true,
   admitted: true,
   'slot-changed': true,

@@ -416,6 +416,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       case 'consumer-paused':
       case 'consumer-resumed':
       case 'volumes':
+      case 'producer-score':
+      case 'consumer-score':
         return;
     }
     this.#changed();

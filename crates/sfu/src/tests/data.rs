@@ -82,11 +82,11 @@ fn every_kind_of_message_reaches_every_consumer_in_every_mode() {
         }
         for (receiver, (consumer, stream)) in consumers {
             assert_eq!(world.heard_on(receiver, stream), messages, "{delivery:?}");
-            let stats = world.worker.data_consumer_stats(consumer).unwrap();
+            let stats = world.worker.data_consumer_stats(world.now, consumer).unwrap();
             assert_eq!((stats.messages_sent, stats.messages_dropped), (6, 0));
             assert_eq!(stats.bytes_sent, 5 + 3 + 200_000 + MAX_MESSAGE as u64);
         }
-        let stats = world.worker.data_producer_stats(producer).unwrap();
+        let stats = world.worker.data_producer_stats(world.now, producer).unwrap();
         assert_eq!((stats.messages_received, stats.label.as_str()), (6, "chat"));
         assert_eq!(stats.bytes_received, 5 + 3 + 200_000 + MAX_MESSAGE as u64);
     }
@@ -181,7 +181,7 @@ fn messages_go_only_to_those_who_consume_them() {
     world.say(sender, 4, Delivery::RELIABLE, &text("three"));
     assert_eq!(world.heard_on(early, early_stream), [text("one"), text("three")]);
     assert_eq!(world.heard_on(late, late_stream), [text("two"), text("three")]);
-    assert_eq!(world.worker.data_consumer_stats(early_id).unwrap().messages_dropped, 1);
+    assert_eq!(world.worker.data_consumer_stats(world.now, early_id).unwrap().messages_dropped, 1);
 
     // Who consumes before speaking SCTP hears from when they do.
     let silent = world.join(Direction::Recv, Role::Client);
@@ -219,8 +219,8 @@ fn a_consumer_that_never_reads_is_sent_away_and_hurts_nobody() {
         reason: "the receiver does not keep up".into(),
     };
     assert!(world.events.contains(&closed), "{:?}", world.events);
-    assert!(world.worker.data_consumer_stats(sleeping).is_none());
-    let stats = world.worker.data_consumer_stats(sleeping_lossy).unwrap();
+    assert!(world.worker.data_consumer_stats(world.now, sleeping).is_none());
+    let stats = world.worker.data_consumer_stats(world.now, sleeping_lossy).unwrap();
     assert!(stats.messages_dropped >= 40, "{stats:?}");
     assert!(stats.buffered_amount <= 256 * 1024, "{stats:?}");
 }
@@ -239,7 +239,7 @@ fn closing_channels_again_and_again_is_no_way_to_memory() {
             world.say(sender, 0, Delivery::RELIABLE, &binary(vec![1; 200_000]));
             world.pass_ms(200);
             world.check(sleeper);
-            let stats = world.worker.data_consumer_stats(consumer);
+            let stats = world.worker.data_consumer_stats(world.now, consumer);
             sent = stats.map_or(sent, |stats| sent + stats.messages_sent);
         }
         let _ = world.worker.close_data_consumer(consumer);
@@ -302,7 +302,7 @@ fn a_receiver_who_closes_its_channel_is_not_sent_more() {
     world.pass_ms(100);
     world.say(sender, 0, Delivery::RELIABLE, &text("two"));
     assert_eq!(world.heard_on(receiver, stream), [text("one")]);
-    let stats = world.worker.data_consumer_stats(consumer).unwrap();
+    let stats = world.worker.data_consumer_stats(world.now, consumer).unwrap();
     assert_eq!((stats.messages_sent, stats.messages_dropped), (1, 1));
     world.worker.close_data_consumer(consumer).unwrap();
     // A sender's closed channel may be opened anew on its stream.

@@ -225,7 +225,7 @@ fn deprecated_fragments_and_unclaimed_streams_go_nowhere() {
     world.say(sender, 1, Delivery::RELIABLE, &text("whose?"));
     world.say(sender, 0, Delivery::RELIABLE, &text("mine"));
     assert_eq!(world.heard_on(receiver, stream), [text("mine")]);
-    let stats = world.worker.data_producer_stats(producer).unwrap();
+    let stats = world.worker.data_producer_stats(world.now, producer).unwrap();
     assert_eq!(stats.messages_received, 1);
 }
 

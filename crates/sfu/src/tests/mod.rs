@@ -15,6 +15,7 @@ mod loss;
 mod reaching;
 mod reports;
 mod simulcast;
+mod stats;
 
 use crate::Error;
 use crate::path::Path;

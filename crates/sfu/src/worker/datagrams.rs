@@ -42,6 +42,9 @@ impl Worker {
         transport.traffic.received += datagram.len() as u64;
         let ms = self.clock.ms(now);
         transport.traffic.receive_rate.record(ms, datagram.len());
+        if matches!(class, Class::Rtcp | Class::Dtls) {
+            transport.traffic.control_received.record(ms, datagram.len());
+        }
         match class {
             Class::Rtp => self.handle_rtp(now, key, datagram, taps),
             Class::Rtcp => self.handle_rtcp(now, key, datagram, taps),

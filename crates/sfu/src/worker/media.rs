@@ -27,18 +27,34 @@ impl Worker {
         taps: &mut dyn TapSink,
     ) {
         let Some((source, sequence, len)) = self.receive_rtp(now, key, datagram) else {
-            self.transports[key].traffic.discarded += 1;
-            return;
+            return self.discard_rtp(key, datagram);
         };
         let transport = &mut self.transports[key];
         if transport.ice.note_alive(now) {
             self.on_ice_alive(now, key);
+        }
+        if source.is_rtx {
+            let (ms, octets) = (self.clock.ms(now), datagram.len());
+            self.transports[key].traffic.rtx_received.record(ms, octets);
         }
         let Some(plain) = datagram.get_mut(..len) else { return };
         if source.is_rtx {
             self.accept_rtx(now, source, sequence, plain, taps);
         } else {
             self.accept_media(now, source, sequence, plain, taps);
+        }
+    }
+
+    /// Nobody's, seen before, or not authentic.
+    fn discard_rtp(&mut self, key: usize, datagram: &[u8]) {
+        let transport = &mut self.transports[key];
+        transport.traffic.discarded += 1;
+        let Ok(header) = Packet::parse_header(datagram) else { return };
+        let Some(source) = transport.sources.get(&header.ssrc()) else { return };
+        let stream = self.producers[source.producer].streams.get_mut(usize::from(source.layer));
+        if let Some(stream) = stream {
+            let counter = if source.is_rtx { &mut stream.rtx_discarded } else { &mut stream.discarded };
+            *counter += 1;
         }
     }
 
@@ -105,6 +121,7 @@ impl Worker {
         }
         let limit = &mut self.transports[producer.transport].incoming;
         if producer.agreed.codec != Codec::Opus && limit.drops(plain.len()) {
+            stream.discarded += 1;
             return;
         }
         if packet.payload_type() == producer.agreed.parameters.payload_type {
@@ -132,7 +149,11 @@ impl Worker {
         let (Some(ssrc), true) = (stream.ssrc, producer.agreed.rtx_payload_type == Some(payload_type)) else {
             return;
         };
-        let Some(sequence) = stream.accept_repaired(original, ms) else { return };
+        stream.retransmitted += 1;
+        let Some(sequence) = stream.accept_repaired(original, ms) else {
+            stream.rtx_discarded += 1;
+            return;
+        };
         if self.transports[producer.transport].incoming.drops(plain.len()) {
             return;
         }
@@ -298,8 +319,15 @@ impl Worker {
             mark_timed(&mut self.timed, transport, consumer.transport);
             return None;
         }
-        self.send_again(&moment, key, number)?;
-        self.consumers[key].retransmitted += 1;
+        self.repair(&moment, key, number)
+    }
+
+    /// Sends a packet again because it was lost.
+    pub(super) fn repair(&mut self, moment: &Moment, key: usize, number: u16) -> Option<()> {
+        let len = self.send_again(moment, key, number)?;
+        let consumer = &mut self.consumers[key];
+        consumer.retransmitted += 1;
+        self.transports[consumer.transport].traffic.rtx_sent.record(moment.ms, len);
         Some(())
     }
 

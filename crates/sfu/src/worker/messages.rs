@@ -200,8 +200,7 @@ impl Worker {
             }
             while let Some(datagram) = dtls.poll_transmit() {
                 if let Some(len) = transport.egress.push_sealed(&datagram) {
-                    transport.traffic.sent += len as u64;
-                    transport.traffic.send_rate.record(ms, len);
+                    transport.traffic.note_control_sent(ms, len);
                 }
             }
         }

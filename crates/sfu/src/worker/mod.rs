@@ -11,6 +11,7 @@ mod media;
 mod messages;
 mod pacing;
 mod reports;
+mod scores;
 mod sharing;
 mod timers;
 mod tracks;
@@ -25,7 +26,7 @@ use crate::egress::Transmit;
 use crate::error::Error;
 use crate::forward::Forwarder;
 use crate::layers::Layers;
-use crate::path::Path;
+use crate::path::{Path, Protocol};
 use crate::producer::Producer;
 use crate::transport::Transport;
 use rand::rngs::StdRng;
@@ -36,6 +37,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 use uuid::Uuid;
 use wire::ortc::{MediaKind, RtpCodecParameters};
+use wire::stats::{ConsumerScore, StreamScore};
 use wire::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TapId, TransportId};
 
 /// What a worker is made with.
@@ -74,6 +76,10 @@ pub enum Event {
     ConsumerLayersChanged { consumer: ConsumerId, layers: Option<Layers> },
     /// Another has the floor among the router's observed producers, or nobody has. `volume`: dBov, −127 to 0.
     ActiveSpeaker { router: RouterId, producer: Option<ProducerId>, volume: i8 },
+    /// The quality of what a client sends changed, encoding by encoding.
+    ProducerScore { producer: ProducerId, score: Vec<StreamScore> },
+    /// The quality of what a client receives changed, or of what its producer sends.
+    ConsumerScore { consumer: ConsumerId, score: ConsumerScore },
     /// Who was heard in the last half second and how loud on average, dBov; the loudest first, at most eight. Empty once
     /// when silence falls.
     Volumes { router: RouterId, volumes: Vec<(ProducerId, i8)> },
@@ -283,6 +289,13 @@ impl Worker {
         }
     }
 
+    /// News of a moment, which the next will replace: what must not get lost has half of the room for itself.
+    fn emit_passing(&mut self, event: Event) {
+        if self.events.len() < MAX_EVENTS / 2 {
+            self.events.push_back(event);
+        }
+    }
+
     fn transport_key(&self, id: TransportId) -> Result<usize, Error> {
         self.transport_keys.get(&id).copied().ok_or(Error::NotFound("transport"))
     }
@@ -320,6 +333,15 @@ impl Worker {
 
     pub(crate) fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
         self.consumers.get(*self.consumer_keys.get(&id)?)
+    }
+
+    /// Our addresses, as clients are told them.
+    pub(crate) fn offered(&self, protocol: Protocol) -> impl Iterator<Item = SocketAddr> + '_ {
+        let offered = match protocol {
+            Protocol::Udp => &self.config.announced,
+            Protocol::Tcp => &self.config.announced_tcp,
+        };
+        offered.iter().copied()
     }
 
     pub(crate) fn transport_at(&self, key: usize) -> &Transport {

@@ -48,9 +48,7 @@ impl Worker {
                     self.send_held(moment, waiting.consumer, layer, sequence, &placed);
                 }
                 Held::Resend(number) => {
-                    if self.send_again(moment, waiting.consumer, number).is_some() {
-                        self.consumers[waiting.consumer].retransmitted += 1;
-                    }
+                    let _ = self.repair(moment, waiting.consumer, number);
                 }
             }
         }
@@ -75,6 +73,7 @@ impl Worker {
     pub(super) fn pad(&mut self, moment: &Moment, key: usize, mut due: usize) {
         while due > 0 {
             let Some(sent) = self.send_padding(moment, key, due) else { return };
+            self.transports[key].traffic.padding_sent.record(moment.ms, sent);
             due = due.saturating_sub(sent);
         }
     }

@@ -49,11 +49,11 @@ impl Worker {
             }
             Rtcp::Bye(bye) => bye.ssrcs().for_each(|ssrc| self.handle_bye(key, ssrc)),
             Rtcp::Nack(nack) => self.handle_nack(now, key, nack.media_ssrc, nack.lost()),
-            Rtcp::Pli(pli) => self.handle_keyframe_request(now, key, pli.media_ssrc),
+            Rtcp::Pli(pli) => self.handle_keyframe_request(now, key, pli.media_ssrc, Asked::ByPli),
             Rtcp::Fir(fir) => {
                 fir.entries()
                     .take(MAX_FIR)
-                    .for_each(|entry| self.handle_keyframe_request(now, key, entry.ssrc));
+                    .for_each(|entry| self.handle_keyframe_request(now, key, entry.ssrc, Asked::ByFir));
             }
             Rtcp::Remb(remb) => {
                 let us = self.clock.us(now);
@@ -165,17 +165,21 @@ impl Worker {
         }
         self.consumers[consumer].nacks += 1;
         for number in lost.take(MAX_NACKED) {
+            self.consumers[consumer].nacked_packets += 1;
             let _ = self.resend(now, consumer, number);
         }
     }
 
-    fn handle_keyframe_request(&mut self, now: Instant, key: usize, ssrc: u32) {
+    fn handle_keyframe_request(&mut self, now: Instant, key: usize, ssrc: u32, asked: Asked) {
         let Some(&consumer) = self.transports[key].sinks.get(&ssrc) else { return };
         let consumer = &mut self.consumers[consumer];
         if consumer.paused {
             return;
         }
-        consumer.plis += 1;
+        match asked {
+            Asked::ByPli => consumer.plis += 1,
+            Asked::ByFir => consumer.firs += 1,
+        }
         let layer = consumer.forwarder.keyframe_stream();
         let producer = consumer.producer;
         self.request_keyframe_of(now, producer, layer);
@@ -206,13 +210,15 @@ impl Worker {
                 }
                 if !self.lost.is_empty() {
                     stream.nacks_sent += 1;
+                    stream.nacked_packets += self.lost.len() as u64;
                     write_nack(&mut compound, own, ssrc, &self.lost);
                 }
                 if !producer.paused && stream.keyframes.poll(ms) {
-                    stream.plis_sent += 1;
                     if supports.pli || !supports.fir {
+                        stream.plis_sent += 1;
                         write_pli(&mut compound, own, ssrc);
                     } else {
+                        stream.firs_sent += 1;
                         let sequence = stream.keyframes.fir_sequence;
                         write_fir(&mut compound, own, &[FirEntry { ssrc, sequence }]);
                     }
@@ -250,6 +256,7 @@ impl Worker {
         let mut compound = std::mem::take(&mut self.compound);
         self.write_receiver_reports(now, key, &mut compound);
         self.write_sender_reports(now, key, &mut compound);
+        self.judge(self.clock.ms(now), key);
         self.compound = compound;
         self.mark_dirty(key);
     }
@@ -328,14 +335,20 @@ impl Worker {
     }
 }
 
+/// How a receiver asks for a keyframe.
+#[derive(Clone, Copy)]
+enum Asked {
+    ByPli,
+    ByFir,
+}
+
 /// Queues the compound packet, if there is anything in it, and empties it.
 fn push_compound(transport: &mut crate::transport::Transport, compound: &mut Vec<u8>, ms: Millis) {
     if !compound.is_empty()
         && let Security::Connected { keys, .. } = &mut transport.security
         && let Some(len) = transport.egress.push_rtcp(&mut keys.outbound, compound)
     {
-        transport.traffic.sent += len as u64;
-        transport.traffic.send_rate.record(ms, len);
+        transport.traffic.note_control_sent(ms, len);
     }
     compound.clear();
 }

@@ -10,6 +10,7 @@ use crate::ortc::codec::Codec;
 use crate::ortc::{Extension, consume, produce};
 use crate::producer::{Producer, video_codec};
 use crate::receive::Stream;
+use crate::score::Scores;
 use crate::speakers::Voice;
 use crate::transport::{MAX_SOURCES, Source};
 use crate::transport_feedback::ArrivalLog;
@@ -75,6 +76,7 @@ impl Worker {
             taps: Vec::new(),
             audio_level: None,
             layers: (kind == MediaKind::Video).then(Default::default),
+            told_scores: Scores::default(),
             voice: None,
         });
         transport.producers.push(producer);

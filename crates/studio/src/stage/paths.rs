@@ -81,6 +81,18 @@ impl Stage {
                     let _ = self.settle().await;
                 }
             }
+            Event::ProducerScore { producer, score } => {
+                if let Some((peer, _)) = self.rooms.producer_owner(producer) {
+                    self.rooms.notify(peer, Notice::ProducerScore { producer_id: producer, score });
+                    let _ = self.settle().await;
+                }
+            }
+            Event::ConsumerScore { consumer, score } => {
+                if let Some(peer) = self.rooms.consumer_owner(consumer) {
+                    self.rooms.notify(peer, Notice::ConsumerScore { consumer_id: consumer, score });
+                    let _ = self.settle().await;
+                }
+            }
             Event::ActiveSpeaker { router, producer, volume } => {
                 self.on_active_speaker(router, producer, volume).await
             }

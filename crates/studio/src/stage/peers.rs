@@ -252,6 +252,7 @@ impl Stage {
         } else if let Some(id) = asked.consumer_id {
             self.rooms.may_use_consumer(session, id)?;
             wanted.consumers.push(id);
+            wanted.consumed.push(id);
         } else if let Some(id) = asked.data_producer_id {
             self.rooms.may_use_data_producer(session, id)?;
             wanted.data_producers.push(id);
@@ -292,6 +293,8 @@ pub(super) struct Wanted {
     pub transports: Vec<TransportId>,
     pub producers: Vec<ProducerId>,
     pub consumers: Vec<ConsumerId>,
+    /// Whose incoming stream is wanted, too.
+    pub consumed: Vec<ConsumerId>,
     pub data_producers: Vec<DataProducerId>,
     pub data_consumers: Vec<DataConsumerId>,
 }
@@ -302,17 +305,22 @@ impl Wanted {
         StatsReport {
             quality: sfu.quality(now, &self.quality_of),
             transports: self.transports.into_iter().filter_map(|id| sfu.transport_stats(now, id)).collect(),
-            producers: self.producers.into_iter().flat_map(|id| sfu.producer_stats(now, id)).collect(),
+            producers: self
+                .producers
+                .into_iter()
+                .flat_map(|id| sfu.producer_stats(now, id))
+                .chain(self.consumed.into_iter().filter_map(|id| sfu.consumed_stream_stats(now, id)))
+                .collect(),
             consumers: self.consumers.into_iter().filter_map(|id| sfu.consumer_stats(now, id)).collect(),
             data_producers: self
                 .data_producers
                 .into_iter()
-                .filter_map(|id| sfu.data_producer_stats(id))
+                .filter_map(|id| sfu.data_producer_stats(now, id))
                 .collect(),
             data_consumers: self
                 .data_consumers
                 .into_iter()
-                .filter_map(|id| sfu.data_consumer_stats(id))
+                .filter_map(|id| sfu.data_consumer_stats(now, id))
                 .collect(),
         }
     }

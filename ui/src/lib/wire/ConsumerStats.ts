@@ -2,16 +2,21 @@
 import type { ConsumerId } from "./ConsumerId";
 import type { MediaKind } from "./MediaKind";
 import type { ProducerId } from "./ProducerId";
+import type { StatsType } from "./StatsType";
 
 /**
- * One sent stream.
+ * One sent stream, as mediasoup's `Consumer.getStats()` has it. Losses and jitter are the receiver's words.
  */
-export type ConsumerStats = { consumerId: ConsumerId, producerId: ProducerId, kind: MediaKind, mimeType: string, ssrc: number, packetCount: number, byteCount: number, 
-/**
- * As the receiver reports it.
- */
-packetsLost: number, fractionLost: number, packetsRetransmitted: number, 
+export type ConsumerStats = { type: StatsType, consumerId: ConsumerId, producerId: ProducerId, timestamp: number, kind: MediaKind, mimeType: string, ssrc: number, rtxSsrc?: number, packetCount: number, byteCount: number, packetsLost: number, fractionLost: number, 
 /**
  * Waited for the path until they were too old.
  */
-packetsDropped: number, nackCount: number, pliCount: number, jitterMs: number, bitrate: number, rttMs?: number, };
+packetsDiscarded: number, packetsDropped: number, packetsRetransmitted: number, 
+/**
+ * The same, each packet counted once.
+ */
+packetsRepaired: number, nackCount: number, nackPacketCount: number, pliCount: number, firCount: number, 
+/**
+ * 0 to 10; the rule is in docs/signaling.md.
+ */
+score: number, jitterMs: number, bitrate: number, roundTripTime?: number, rttMs?: number, };
