@@ -32,6 +32,7 @@ export async function openPage(browser, { guest, name = guest?.name ?? 'page', u
   context.setDefaultNavigationTimeout(20_000);
   const page = await context.newPage();
   keepConsole(page, name);
+  await page.addInitScript(rememberConnections);
   if (guest) await page.addInitScript({ content: syntheticCamera(guest) });
   if (url) await page.goto(url);
   return page;
@@ -88,6 +89,25 @@ export async function soundReceived(page) {
     }
     return energy;
   });
+}
+
+/**
+ * The page's streams of pictures (W3C webrtc-stats): what it sends, by the rid of the encoding, and what it receives.
+ * `direction`: "outbound" or "inbound".
+ */
+export async function pictureStreams(page, direction) {
+  return page.evaluate(async type => {
+    const streams = [];
+    for (const connection of window.greenroomConnections) {
+      if (connection.connectionState === 'closed') continue;
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type !== type || report.kind !== 'video') continue;
+        const { rid, ssrc, frameWidth, framesPerSecond, framesSent, framesDecoded, bytesSent, bytesReceived } = report;
+        streams.push({ rid, ssrc, frameWidth, framesPerSecond, framesSent, framesDecoded, bytes: bytesSent ?? bytesReceived });
+      }
+    }
+    return streams.sort((one, other) => (one.rid ?? '').localeCompare(other.rid ?? ''));
+  }, `${direction}-rtp`);
 }
 
 /** Runs in the page before anything else. */

@@ -156,6 +156,11 @@ export class Guest {
     await this.#client?.raiseHand(raised).catch((error: unknown) => this.#say(error instanceof Error ? error.message : 'That did not work.'));
   }
 
+  /** The others' pictures are that high on the page, in CSS pixels. */
+  showAt(height: number): void {
+    this.#client?.showAt(Math.round(height * devicePixelRatio));
+  }
+
   showChat(shown: boolean): void {
     this.chatOpen = shown;
     if (shown) this.unread = 0;

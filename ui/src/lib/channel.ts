@@ -19,6 +19,7 @@ import type { ProducerId } from './wire/ProducerId';
 import type { ProducerRef } from './wire/ProducerRef';
 import type { RaiseHand } from './wire/RaiseHand';
 import type { SetDisplayName } from './wire/SetDisplayName';
+import type { SetPreferredLayers } from './wire/SetPreferredLayers';
 import type { StatsReport } from './wire/StatsReport';
 import type { TransportOptions } from './wire/TransportOptions';
 import type { TransportRef } from './wire/TransportRef';
@@ -36,6 +37,7 @@ export interface Requests {
   consume: [Consume, ConsumerReply];
   'resume-consumer': [ConsumerRef, Nothing];
   'close-consumer': [ConsumerRef, Nothing];
+  'set-preferred-layers': [SetPreferredLayers, Nothing];
   'request-key-frame': [ConsumerRef, Nothing];
   'pause-producer': [ProducerRef, Nothing];
   'resume-producer': [ProducerRef, Nothing];

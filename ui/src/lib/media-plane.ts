@@ -6,6 +6,7 @@ import type { RtpCapabilities as DeviceCapabilities, RtpParameters as DevicePara
 import type { Ask } from './channel';
 import { Emitter } from './emitter';
 import { ConnectionLost, Refusal } from './failure';
+import { cameraEncodings, layerFor, spatialLayers } from './layers';
 import { tellPath } from './path-report';
 import type { ConsumerId } from './wire/ConsumerId';
 import type { Direction } from './wire/Direction';
@@ -65,9 +66,11 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   readonly #transports: Partial<Record<Direction, Transport>> = {};
   readonly #producers = new Map<MediaKind, Producer>();
   /** A null stands for one that is being set up. */
-  readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean; starved: boolean }>();
+  readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean; starved: boolean; layer: number | null }>();
   readonly #queues: Record<MediaKind, Promise<void>> = { audio: Promise.resolve(), video: Promise.resolve() };
   readonly #mending = new Map<Direction, ReturnType<typeof setTimeout>>();
+  /** How high the others' pictures are shown, in pixels of the screen; null: nobody has said. */
+  #shownHeight: number | null = null;
   #closed = false;
 
   /** `ask` gives the channel of the moment: a plane outlives connections. `outgoing` is read whenever {@link sync} is called. */
@@ -125,6 +128,12 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   /** Makes what is sent of a kind as {@link Outgoing} says. Calls queue; each reads the latest wish. */
   sync(kind: MediaKind): void {
     this.#queues[kind] = this.#queues[kind].then(() => this.#settle(kind)).catch(error => this.#report(kind, error));
+  }
+
+  /** From now on the others' pictures are shown that high: asks for the layers that fit. */
+  showAt(pixels: number): void {
+    this.#shownHeight = pixels;
+    for (const id of this.#consumers.keys()) this.#preferLayers(id);
   }
 
   /** Resolves when everything asked of {@link sync} so far has been done. */
@@ -224,7 +233,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
       stopTracks: false,
       disableTrackOnPause: false,
       appData: { source: kind === 'audio' ? 'microphone' : 'camera' },
-      ...(kind === 'audio' ? { codecOptions: MICROPHONE } : this.#cameraOptions()),
+      ...(kind === 'audio' ? { codecOptions: MICROPHONE } : this.#cameraOptions(track)),
     });
     if (this.#closed) return producer.close();
     this.#producers.set(kind, producer);
@@ -233,16 +242,17 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     return this.#settle(kind);
   }
 
-  #cameraOptions() {
+  #cameraOptions(track: MediaStreamTrack) {
     const vp8 = this.#device?.sendRtpCapabilities.codecs?.find(codec => codec.mimeType.toLowerCase() === 'video/vp8');
-    const options = { encodings: [{ maxBitrate: CAMERA_BITS }], codecOptions: { videoGoogleStartBitrate: CAMERA_START_KBITS } };
+    const encodings = cameraEncodings(track.getSettings().height);
+    const options = { encodings, codecOptions: { videoGoogleStartBitrate: CAMERA_START_KBITS } };
     return vp8 === undefined ? options : { ...options, codec: vp8 };
   }
 
   #receive({ producerId, peerId, kind, paused }: Offer): void {
     if (this.#transports.recv === undefined || this.#consumers.size >= MOST_CONSUMERS) return;
     const incoming = { producerId, peerId, kind };
-    this.#consumers.set(producerId, { incoming, consumer: null, paused, starved: false });
+    this.#consumers.set(producerId, { incoming, consumer: null, paused, starved: false, layer: null });
     this.#consume(incoming).catch(error => {
       this.#consumers.delete(producerId);
       this.#report(kind, error);
@@ -268,8 +278,20 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     }
     entry.consumer = consumer;
     entry.paused = entry.paused || answer.producerPaused;
+    this.#preferLayers(incoming.producerId);
     await this.#ask()('resume-consumer', { consumerId: answer.id });
     this.#changed();
+  }
+
+  #preferLayers(producerId: ProducerId): void {
+    const entry = this.#consumers.get(producerId);
+    if (entry?.consumer == null || entry.incoming.kind !== 'video' || this.#shownHeight === null) return;
+    const count = spatialLayers(entry.consumer.rtpParameters.encodings?.[0]?.scalabilityMode);
+    const layer = layerFor(this.#shownHeight, count);
+    if (count === 1 || entry.layer === layer) return;
+    entry.layer = layer;
+    // Refused, or the connection went: the studio sends what it sent before, which is not wrong either.
+    this.#ask()('set-preferred-layers', { consumerId: entry.consumer.id, spatialLayer: layer }).catch(() => (entry.layer = null));
   }
 
   #onConnectionState(direction: Direction): void {
@@ -331,10 +353,8 @@ function fromDevice(capabilities: DeviceCapabilities): RtpCapabilities {
   return capabilities as unknown as RtpCapabilities;
 }
 
-/** 720p of a talking head in VP8 looks no better above this. */
-const CAMERA_BITS = 2_500_000;
-/** Browsers begin at 300 kbit/s and climb for ten seconds; a guest's first picture should be a good one. */
-const CAMERA_START_KBITS = 1_000;
+/** Browsers begin at 300 kbit/s and climb for ten seconds; a guest's first picture should be a good one, which takes all sizes. */
+const CAMERA_START_KBITS = 1_500;
 /** Speech: in-band FEC (RFC 6716 §2.1.7) against loss; no DTX, since gaps in the sound cost more in OBS than the bits they save. */
 const MICROPHONE = { opusStereo: false, opusFec: true, opusDtx: false, opusMaxAverageBitrate: 64_000 };
 const MOST_CONSUMERS = 64;

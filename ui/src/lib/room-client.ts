@@ -134,6 +134,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   #chat: ChatLine[] = [];
   #chatCount = 0;
   #mediaFailures = 0;
+  #shownHeight: number | null = null;
   #notified = false;
 
   constructor(options: RoomClientOptions) {
@@ -199,6 +200,12 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     await this.#ask('raise-hand', { raised });
     this.#handRaised = raised;
     this.#changed();
+  }
+
+  /** How high the others' pictures are shown, in pixels of the screen. */
+  showAt(pixels: number): void {
+    this.#shownHeight = pixels;
+    this.#plane?.showAt(pixels);
   }
 
   /** Whose sound arrives just now, from 0 to 1. */
@@ -294,6 +301,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     if (joined === null) return;
     const plane = new MediaPlane(() => this.#ask, this.#outgoing, this.#options.makeDevice);
     this.#plane = plane;
+    if (this.#shownHeight !== null) plane.showAt(this.#shownHeight);
     plane.on('change', () => this.#onMedia(plane));
     plane.on('trouble', (kind, error) => this.emit('trouble', kind, error));
     plane.on('broken', () => void this.#rebuildPlane(plane));
