@@ -6,36 +6,55 @@ use crate::worker::Config;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use wire::ortc::IceCandidate;
 
-/// Host candidates: UDP, then TCP, each in the order they are announced.
-pub fn offered(config: &Config) -> Vec<IceCandidate> {
-    let each = |protocol: Protocol, announced: &[SocketAddr]| {
-        let describe = move |(index, address): (usize, &SocketAddr)| describe(protocol, index, *address);
-        announced.iter().enumerate().map(describe).collect::<Vec<_>>()
+/// UDP as it is announced, UDP as STUN servers see it, then TCP: each in the order given.
+pub fn offered(config: &Config, reflexive: impl Iterator<Item = SocketAddr>) -> Vec<IceCandidate> {
+    let mut offered = Vec::new();
+    let mut add = |base, address: SocketAddr| {
+        let index = offered.len();
+        offered.push(describe(base, index, address));
     };
-    [each(Protocol::Udp, &config.announced), each(Protocol::Tcp, &config.announced_tcp)].concat()
+    config.announced.iter().for_each(|address| add(Base::Udp, *address));
+    let is_new = |address: &SocketAddr| !config.announced.contains(address);
+    reflexive.filter(is_new).for_each(|address| add(Base::Reflexive, address));
+    config.announced_tcp.iter().for_each(|address| add(Base::Tcp, *address));
+    offered
 }
 
-fn describe(protocol: Protocol, index: usize, address: SocketAddr) -> IceCandidate {
+/// Where a candidate of ours comes from.
+#[derive(Clone, Copy)]
+enum Base {
+    Udp,
+    Reflexive,
+    Tcp,
+}
+
+fn describe(base: Base, index: usize, address: SocketAddr) -> IceCandidate {
+    let (protocol, tcp_type) = match base {
+        Base::Udp | Base::Reflexive => (Protocol::Udp, None),
+        Base::Tcp => (Protocol::Tcp, Some("passive".into())),
+    };
     IceCandidate {
         // One for each address and protocol (RFC 8445 §5.1.1.3).
         foundation: format!("{}{index}", protocol.name()),
-        priority: priority(protocol, index),
+        priority: priority(base, index),
         ip: address.ip().to_string(),
         address: address.ip().to_string(),
         protocol: protocol.name().into(),
         port: address.port(),
+        // Also what STUN told: another type needs a related address (RFC 8839 §5.1), for which clients' types have no field.
         kind: "host".into(),
-        tcp_type: (protocol == Protocol::Tcp).then(|| "passive".into()),
+        tcp_type,
     }
 }
 
 /// RFC 8445 §5.1.2.1 for component 1, and RFC 6544 §4.2: a TCP candidate has a lower type preference, and its direction
 /// (4, a passive one) in the upper bits of the local preference.
-fn priority(protocol: Protocol, index: usize) -> u32 {
+fn priority(base: Base, index: usize) -> u32 {
     let index = index.min(0x1FFF) as u32;
-    let (type_preference, local_preference) = match protocol {
-        Protocol::Udp => (126, 0xFFFF - index),
-        Protocol::Tcp => (90, 4 << 13 | (0x1FFF - index)),
+    let (type_preference, local_preference) = match base {
+        Base::Udp => (126, 0xFFFF - index),
+        Base::Reflexive => (100, 0xFFFF - index),
+        Base::Tcp => (90, 4 << 13 | (0x1FFF - index)),
     };
     type_preference << 24 | local_preference << 8 | 255
 }

@@ -62,6 +62,12 @@ mod attribute {
     pub const NOMINATION: u16 = 0xC001;
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fingerprint {
+    Demanded,
+    Optional,
+}
+
 /// One binding message with a correct fingerprint. Its integrity is not yet checked.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
@@ -86,6 +92,15 @@ impl<'a> Message<'a> {
     /// Answers `None` to anything but a whole binding message that ends in a correct FINGERPRINT, which ICE demands
     /// of every message (RFC 8445 §7.1).
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Self::read(bytes, Fingerprint::Demanded)
+    }
+
+    /// An answer of a public server, which may come without a fingerprint (RFC 8489 §7).
+    pub fn parse_public(bytes: &'a [u8]) -> Option<Self> {
+        Self::read(bytes, Fingerprint::Optional)
+    }
+
+    fn read(bytes: &'a [u8], fingerprint: Fingerprint) -> Option<Self> {
         if bytes.len() < HEADER || read_u32(bytes, 4)? != MAGIC_COOKIE {
             return None;
         }
@@ -124,7 +139,7 @@ impl<'a> Message<'a> {
             }
             at = next;
         }
-        None
+        (fingerprint == Fingerprint::Optional && at == bytes.len()).then_some(message)
     }
 
     fn read_attribute(&mut self, id: u16, value: &'a [u8], at: usize) -> Option<()> {

@@ -8,6 +8,7 @@ use crate::obs_watch::ObsWatch;
 use crate::places;
 use crate::stage::{Outside, Parts, SendLimits, Stage, StudioHandle};
 use crate::store::{Opened, Store};
+use crate::stun_servers;
 use crate::worker::{WorkerConfig, WorkerPool};
 use anyhow::Context;
 use outputs::obs::MediaHandle;
@@ -57,6 +58,10 @@ impl Engine {
             max_incoming_bitrate: config.max_incoming_bitrate,
         };
         let (workers, worker_events) = WorkerPool::start(&forwarding, config.workers)?;
+        // Who announces addresses knows them.
+        if config.announced.is_empty() {
+            tokio::spawn(stun_servers::keep_told(stun_servers::hosts(&config.ice_servers), workers.clone()));
+        }
         let (media, media_events) = start_media(&config, workers.clone());
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(config.obs.plugin.clone()));
         let (doors, addresses) =

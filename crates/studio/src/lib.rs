@@ -12,6 +12,7 @@ mod places;
 pub mod stage;
 pub mod store;
 mod studio;
+mod stun_servers;
 pub mod worker;
 
 #[cfg(debug_assertions)]

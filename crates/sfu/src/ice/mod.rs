@@ -5,6 +5,7 @@
 
 mod checks;
 mod credentials;
+mod reflexive;
 
 use crate::path::Path;
 use crate::stun::{self, Kind, Message, Role, Writer};
@@ -13,6 +14,7 @@ use rand::rngs::StdRng;
 use std::time::{Duration, Instant};
 
 pub use credentials::Credentials;
+pub use reflexive::Reflexive;
 
 /// Where a transport's connectivity stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -349,6 +349,32 @@ fn tcp_and_udp_from_one_address_are_two_paths_and_a_closed_one_is_left() {
 }
 
 #[test]
+fn what_a_stun_server_saw_is_offered_and_its_door_kept_open() {
+    let mut world = World::new();
+    let server: SocketAddr = "198.51.100.250:3478".parse().unwrap();
+    world.worker.set_stun_servers(world.now, &[server]);
+    world.pass_ms(10);
+    let (to, question) = world.astray.pop().unwrap();
+    assert_eq!(to, server);
+    let transaction = Message::parse(&question).unwrap().transaction;
+    let mut buffer = [0; stun::CAPACITY];
+    let mapped = "203.0.113.200:61000".parse().unwrap();
+    let answer = Writer::new(&mut buffer, Kind::Success, &transaction).mapped_address(mapped).finish_open();
+    world.send_from(server, answer.to_vec());
+    let client = world.join(Direction::Send, Role::Client);
+    let candidates = &world.clients[client].options.ice_candidates;
+    let offered: Vec<_> = candidates.iter().map(|c| format!("{} {} {}", c.protocol, c.ip, c.port)).collect();
+    assert_eq!(
+        offered,
+        ["udp 192.0.2.10 4000", "udp 2001:db8::1 4000", "udp 203.0.113.200 61000", "tcp 192.0.2.10 4000"]
+    );
+    assert!(candidates.is_sorted_by(|a, b| a.priority > b.priority));
+    world.worker.close_transport(world.clients[client].transport);
+    world.pass_ms(20_400);
+    assert_eq!(world.astray.len(), 1, "though there is nobody here");
+}
+
+#[test]
 fn what_is_not_credentials_or_a_candidate_is_refused() {
     let mut world = World::new();
     let client = world.join(Direction::Send, Role::Client);

@@ -3,7 +3,7 @@
 use super::{Event, TapSink, Worker};
 use crate::dtls::{self, Dtls, Peer};
 use crate::ice;
-use crate::path::Path;
+use crate::path::{Path, Protocol};
 use crate::stun::{self, Kind, Message};
 use crate::transport::Security;
 use rtp::packet::{Class, classify};
@@ -55,15 +55,24 @@ impl Worker {
 
     fn handle_stun(&mut self, now: Instant, from: Path, datagram: &[u8]) {
         let Some(message) = Message::parse(datagram) else {
-            self.discarded += 1;
+            self.discarded += u64::from(!self.is_reflexive_answer(now, from, datagram));
             return;
         };
         match message.kind {
             Kind::Request => self.handle_check(now, from, &message),
-            Kind::Success | Kind::Failure => self.handle_check_answer(now, from, &message),
+            Kind::Success | Kind::Failure => {
+                if !self.is_reflexive_answer(now, from, datagram) {
+                    self.handle_check_answer(now, from, &message);
+                }
+            }
             // Keepalives (RFC 8445 §11) prove nothing.
             Kind::Indication => {}
         }
+    }
+
+    /// Takes what a STUN server answers.
+    fn is_reflexive_answer(&mut self, now: Instant, from: Path, datagram: &[u8]) -> bool {
+        from.protocol == Protocol::Udp && self.reflexive.handle(now, from.address, datagram)
     }
 
     fn handle_check(&mut self, now: Instant, from: Path, request: &Message<'_>) {

@@ -25,6 +25,7 @@ use crate::dtls::Certificate;
 use crate::egress::Transmit;
 use crate::error::Error;
 use crate::forward::Forwarder;
+use crate::ice::Reflexive;
 use crate::layers::Layers;
 use crate::path::{Path, Protocol};
 use crate::producer::Producer;
@@ -169,6 +170,8 @@ pub struct Worker {
     by_fragment: HashMap<String, usize>,
     /// Transports by a path that passed a check.
     by_path: HashMap<Path, usize>,
+    /// What STUN servers say of our address.
+    reflexive: Reflexive,
     control: ControlQueue,
     /// Transports with something to flush.
     dirty: Vec<usize>,
@@ -215,6 +218,7 @@ impl Worker {
             data_consumer_keys: HashMap::new(),
             by_fragment: HashMap::new(),
             by_path: HashMap::new(),
+            reflexive: Reflexive::default(),
             control: ControlQueue::default(),
             dirty: Vec::new(),
             data_dirty: Vec::new(),

@@ -9,19 +9,22 @@ use crate::transport::Security;
 use std::time::{Duration, Instant};
 
 impl Worker {
-    /// When [`Self::handle_timeout`] is wanted; never, while there is no transport.
+    /// When [`Self::handle_timeout`] is wanted; never, while there is no transport and no STUN server to ask.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let asks = self.reflexive.poll_timeout();
         if self.transports.is_empty() {
-            return None;
+            return asks;
         }
         let tick = self.clock.at(self.next_tick);
-        Some(self.next_release().map_or(tick, |us| tick.min(self.clock.at_us(us))))
+        let tick = self.next_release().map_or(tick, |us| tick.min(self.clock.at_us(us)));
+        Some(asks.map_or(tick, |asks| tick.min(asks)))
     }
 
     /// Looks at everything that waits for time. Cheap to call early: it does nothing then.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.handle_timed(now);
+        self.ask_stun_servers(now);
         let ms = self.clock.ms(now);
         if ms < self.next_tick {
             return;
@@ -35,6 +38,13 @@ impl Worker {
         }
         self.tick_layers(now, ms);
         self.tick_audio(ms);
+    }
+
+    fn ask_stun_servers(&mut self, now: Instant) {
+        let mut buffer = [0; stun::CAPACITY];
+        while let Some((to, question)) = self.reflexive.poll(now, &mut self.random, &mut buffer) {
+            self.control.push(to.into(), question);
+        }
     }
 
     fn tick_transport(&mut self, now: Instant, ms: Millis, key: usize) {

@@ -13,6 +13,7 @@ use crate::transport::{Security, Traffic, Transport};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 use wire::ortc::{
     Direction, DtlsParameters, DtlsRole, IceParameters, RemoteCandidate, RtpCapabilities, TransportOptions,
@@ -96,7 +97,7 @@ impl Worker {
         Ok(TransportOptions {
             id,
             ice_parameters,
-            ice_candidates: offered(&self.config),
+            ice_candidates: offered(&self.config, self.reflexive.addresses()),
             dtls_parameters: DtlsParameters {
                 role: DtlsRole::Auto,
                 fingerprints: vec![self.certificate.fingerprint().clone()],
@@ -170,6 +171,12 @@ impl Worker {
             self.transports[key].ice.add_candidate(address.into(), priority, fragment);
         }
         Ok(())
+    }
+
+    /// STUN servers (UDP) that may be asked how guests elsewhere reach us; at most four are. What they say is offered to
+    /// transports made from then on.
+    pub fn set_stun_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
+        self.reflexive.set_servers(now, servers);
     }
 
     /// A connection the path stood for was closed.
