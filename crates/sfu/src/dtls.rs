@@ -213,6 +213,9 @@ pub struct Dtls {
     /// Application data of the datagram in hand.
     received: VecDeque<BytesMut>,
     flight: Flight,
+    /// Octets we may send before the peer has shown that it gets them; `None` once it has. Whoever forges an address
+    /// must not make us send there more than it has sent us.
+    credit: Option<usize>,
     /// Numbers of plaintext records. They are ours, not the supplier's, because a repeated record needs a new one;
     /// nothing authenticates them (RFC 6347 §4.1.2.1 begins with epoch 1).
     next_record: u64,
@@ -227,7 +230,8 @@ struct Flight {
 }
 
 impl Dtls {
-    pub fn new(certificate: &Certificate, peer: Peer, now: Instant) -> Result<Self, Failure> {
+    /// `checked`: octets of the peer's checks so far; see [`Self::note_check`].
+    pub fn new(certificate: &Certificate, peer: Peer, now: Instant, checked: usize) -> Result<Self, Failure> {
         let server = (peer.our_role == Role::Server).then(|| certificate.server.clone());
         let mut endpoint = Endpoint::new(LOCAL, TransportProtocol::UDP, server);
         if peer.our_role == Role::Client {
@@ -245,14 +249,30 @@ impl Dtls {
             outgoing: VecDeque::new(),
             received: VecDeque::new(),
             flight: Flight::default(),
+            credit: Some(0),
             next_record: 0,
         };
+        dtls.note_check(checked);
         dtls.collect(now);
         Ok(dtls)
     }
 
+    /// An authentic check of the peer's: where we speak first, we may say more. Its own answer is no longer than itself,
+    /// and comes out of the same credit.
+    pub fn note_check(&mut self, octets: usize) {
+        if self.peer.our_role == Role::Client {
+            self.earn(octets, MAX_AMPLIFICATION - 1);
+        }
+    }
+
+    fn earn(&mut self, octets: usize, factor: usize) {
+        self.credit = self.credit.map(|left| left.saturating_add(octets.saturating_mul(factor)));
+    }
+
     /// Takes one datagram. Answers go to [`Self::poll_transmit`].
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<Option<Event>, Failure> {
+        let factor = if self.peer.our_role == Role::Client { MAX_AMPLIFICATION } else { 1 };
+        self.earn(datagram.len(), factor);
         if self.connected && is_plaintext_handshake(datagram) {
             self.repeat_final_flight(now);
             return Ok(None);
@@ -320,6 +340,11 @@ impl Dtls {
         if datagrams.is_empty() {
             return;
         }
+        // Whatever follows the first words needs something of ours that only its addressee knows: the cookie, or the
+        // random that the server signs (RFC 6347 §4.2.1, RFC 5246 §7.4.3).
+        if datagrams.iter().any(|datagram| !is_first_words(datagram)) {
+            self.credit = None;
+        }
         for datagram in &datagrams {
             self.send(datagram.clone());
         }
@@ -328,6 +353,10 @@ impl Dtls {
     }
 
     fn send(&mut self, mut datagram: BytesMut) {
+        if let Some(credit) = &mut self.credit {
+            let Some(left) = credit.checked_sub(datagram.len()) else { return };
+            *credit = left;
+        }
         number_plaintext_records(&mut datagram, &mut self.next_record);
         self.outgoing.push_back(datagram);
     }
@@ -443,6 +472,11 @@ fn is_plaintext_handshake(datagram: &[u8]) -> bool {
     matches!(datagram, [22, _, _, 0, 0, ..])
 }
 
+/// Whether the datagram is a ClientHello or a HelloVerifyRequest.
+fn is_first_words(datagram: &[u8]) -> bool {
+    is_plaintext_handshake(datagram) && matches!(datagram.get(RECORD_HEADER), Some(1 | 3))
+}
+
 /// Gives each record of epoch 0 the next number. Encrypted ones keep theirs: it is part of their nonce.
 fn number_plaintext_records(datagram: &mut [u8], next: &mut u64) {
     let mut rest = datagram;
@@ -509,6 +543,9 @@ const MAX_HANDSHAKE_MESSAGE: usize = 16 * 1024;
 /// No path is so narrow that fragments must be smaller.
 const MIN_FRAGMENT: usize = 32;
 const MAX_FINGERPRINTS: usize = 16;
+/// How much more we may say than an address has, while nothing proves that it listens: QUIC's measure (RFC 9000 §8.1).
+/// It is for clients who let us speak first; to a ClientHello we answer with less than itself.
+const MAX_AMPLIFICATION: usize = 3;
 const RECORD_HEADER: usize = 13;
 const HANDSHAKE_HEADER: usize = 12;
 

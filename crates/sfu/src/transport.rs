@@ -102,6 +102,8 @@ pub struct Transport {
     pub direction: Direction,
     pub ice: Agent,
     pub security: Security,
+    /// Octets of authentic checks so far.
+    pub checked: usize,
     /// By SSRC; at most [`MAX_SOURCES`].
     pub sources: HashMap<u32, Source>,
     pub producers: Vec<usize>,
@@ -144,6 +146,14 @@ impl Transport {
     /// Connected, and the peer still wants to hear from us.
     pub fn may_send(&self) -> bool {
         self.is_connected() && self.ice.has_consent()
+    }
+
+    /// An authentic check of `len` octets has come.
+    pub fn note_check(&mut self, len: usize) {
+        self.checked = self.checked.saturating_add(len);
+        if let Security::Handshaking(dtls) = &mut self.security {
+            dtls.note_check(len);
+        }
     }
 
     /// A packet of `len` octets was queued; `is_numbered`: with this transport's next sequence number.

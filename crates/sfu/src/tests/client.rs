@@ -146,7 +146,8 @@ impl Client {
         if self.dtls.is_none() {
             let mut theirs = self.options.dtls_parameters.clone();
             theirs.role = if self.role == Role::Client { DtlsRole::Server } else { DtlsRole::Client };
-            self.dtls = Some(Dtls::new(&self.certificate, Peer::parse(&theirs).unwrap(), now).unwrap());
+            self.dtls =
+                Some(Dtls::new(&self.certificate, Peer::parse(&theirs).unwrap(), now, usize::MAX).unwrap());
         }
     }
 

@@ -74,7 +74,10 @@ fn a_lost_handshake_flight_is_repeated() {
     assert!(!world.astray.is_empty(), "our ClientHello went into the void");
     world.clients[client].address = address;
     world.clients[client].start_dtls(world.now);
-    world.pass_ms(700);
+    // Chromium checks a new pair this often; what we repeat to an address that proved nothing is measured by it.
+    world.pass_ms(480);
+    world.check(client);
+    world.pass_ms(220);
     assert!(world.clients[client].is_connected());
 }
 
@@ -144,8 +147,8 @@ fn handshakes_survive_heavy_loss() {
             world.check(client);
         }
         world.settle();
-        for _ in 0..5 {
-            world.pass_ms(2_000);
+        for _ in 0..30 {
+            world.pass_ms(500);
             clients.iter().for_each(|client| world.check(*client));
         }
         let connected = |c: &&usize| {

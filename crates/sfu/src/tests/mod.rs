@@ -1,6 +1,7 @@
 //! Stories of whole calls, in memory and in virtual time: scripted clients with real ICE, DTLS and SRTP.
 
 mod allocation;
+mod attacks;
 mod audio;
 mod bandwidth;
 mod browser_sctp;

@@ -87,7 +87,9 @@ impl Worker {
             return;
         }
         let mut buffer = [0; stun::CAPACITY];
-        let (reply, effects) = self.transports[key].ice.handle_request(now, from, request, &mut buffer);
+        let transport = &mut self.transports[key];
+        transport.note_check(request.len());
+        let (reply, effects) = transport.ice.handle_request(now, from, request, &mut buffer);
         self.control.push(from, reply);
         self.on_ice_effects(now, key, effects);
     }
@@ -159,7 +161,7 @@ impl Worker {
     }
 
     pub(super) fn start_handshake(&mut self, now: Instant, key: usize, peer: Peer) {
-        match Dtls::new(&self.certificate, peer, now) {
+        match Dtls::new(&self.certificate, peer, now, self.transports[key].checked) {
             Ok(dtls) => {
                 self.transports[key].security = Security::Handshaking(Box::new(dtls));
                 self.send_handshake(key);

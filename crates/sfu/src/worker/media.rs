@@ -376,8 +376,8 @@ impl Worker {
         let payload = [&number.to_be_bytes()[..], payload];
         let len = transport.egress.push_rtp(&keys.outbound, consumer.rtx_sequence, header, payload, edit)?;
         consumer.rtx_sequence += 1;
+        // Not in the consumer's rate: what may be sent again is a part of that, and would feed itself.
         transport.note_sent(moment.ms, len, consumer.is_numbered());
-        consumer.rate.record(moment.ms, len);
         mark_dirty(&mut self.dirty, transport, consumer.transport);
         Some(len)
     }

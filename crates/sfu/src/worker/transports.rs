@@ -71,6 +71,7 @@ impl Worker {
             direction,
             ice: Agent::new(credentials, self.random.random()),
             security: Security::Waiting { early: Vec::new() },
+            checked: 0,
             sources: HashMap::new(),
             producers: Vec::new(),
             consumers: Vec::new(),
