@@ -20,6 +20,8 @@ pub mod codec;
 pub mod dependency;
 pub mod ext;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod jitter;
 pub mod packet;
 pub mod rtcp;

@@ -23,6 +23,8 @@ mod dtls;
 mod egress;
 mod error;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod ice;
 mod layering;
 mod layers;

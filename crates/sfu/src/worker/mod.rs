@@ -7,6 +7,8 @@
 mod audio;
 mod channels;
 mod datagrams;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod media;
 mod messages;
 mod pacing;
