@@ -410,7 +410,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         loop {
             let frame = self.frame().await?;
             match frame.as_str() {
-                "2" => self.send("3").await,
+                // It may have hung up since; what it said before that can still be read, and then its end.
+                "2" => drop(self.try_send(Message::text("3")).await),
                 "1" => return None,
                 _ => return Some(frame),
             }
