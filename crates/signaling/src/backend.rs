@@ -25,8 +25,8 @@ pub struct Caller {
 }
 
 /// Where notices to one session go (*request* kind: bounded; when full, the session is too slow and is
-/// disconnected, and may resume).
-pub type Outbox = mpsc::Sender<Notice>;
+/// disconnected, and may resume). Boxed, because a channel makes room for 32 at once, and most are empty.
+pub type Outbox = mpsc::Sender<Box<Notice>>;
 
 /// Room for this many unsent notices per session.
 pub const OUTBOX_CAPACITY: usize = 256;

@@ -57,7 +57,7 @@ impl<B: Backend> Session<B> {
         Self { backend, caller, outgoing, gate, answer_time, tasks, membership: Membership::Stranger }
     }
 
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Incoming>, connected: Arc<Notify>) {
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Box<Incoming>>, connected: Arc<Notify>) {
         let ended = self.outgoing.ended.clone();
         tokio::select! {
             () = connected.notified() => {}
@@ -68,7 +68,8 @@ impl<B: Backend> Session<B> {
                 biased;
                 () = ended.cancelled() => break,
                 incoming = requests.recv() => match incoming {
-                    Some(incoming) => self.handle(incoming).await,
+                    // Boxed: a session waits for nearly all of its life, and is to be small while it does.
+                    Some(incoming) => Box::pin(self.handle(*incoming)).await,
                     None => break,
                 },
             }
@@ -76,7 +77,7 @@ impl<B: Backend> Session<B> {
         // What was sent before the end still counts: a page says `leave-room` and is gone.
         requests.close();
         while let Ok(incoming) = requests.try_recv() {
-            self.handle(incoming).await;
+            Box::pin(self.handle(*incoming)).await;
         }
         if matches!(self.membership, Membership::Joined { .. }) {
             self.backend.disconnected(self.caller.session).await;
@@ -101,6 +102,9 @@ impl<B: Backend> Session<B> {
         let answer = joined.and_then(as_json);
         self.outgoing.answer(ack, &answer).await;
         let Ok(payload) = answer else { return };
+        // The socket's writer sends the answer before it takes the next message. Its buffer is as large as what it ever
+        // took at once, and this is the largest there is: everybody in the room, twice.
+        tokio::task::yield_now().await;
         self.outgoing.emit("room-joined", &payload).await;
         let leaving = Arc::new(AtomicBool::new(false));
         self.tasks.spawn(forward(notices, self.outgoing.clone(), leaving.clone()));
@@ -141,19 +145,19 @@ impl<B: Backend> Session<B> {
 }
 
 /// Sends a peer's notices until the engine or the client ends it.
-async fn forward(mut notices: mpsc::Receiver<Notice>, outgoing: Outgoing, leaving: Arc<AtomicBool>) {
+async fn forward(mut notices: mpsc::Receiver<Box<Notice>>, outgoing: Outgoing, leaving: Arc<AtomicBool>) {
     loop {
         tokio::select! {
             biased;
             () = outgoing.ended.cancelled() => {
                 // When it is the server that ends, the last notices say so.
                 while let Ok(notice) = notices.try_recv() {
-                    outgoing.notify(notice).await;
+                    outgoing.notify(*notice).await;
                 }
                 return;
             }
             notice = notices.recv() => match notice {
-                Some(notice) => outgoing.notify(notice).await,
+                Some(notice) => outgoing.notify(*notice).await,
                 None => break,
             },
         }

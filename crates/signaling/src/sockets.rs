@@ -9,7 +9,7 @@ use crate::session::{Incoming, Outgoing, Session};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{Method, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -45,6 +45,7 @@ pub(crate) fn open<B: Backend>(
     let (service, io) = SocketIo::builder()
         .req_path("/socket.io")
         .max_payload(ceiling as u64)
+        .ws_read_buffer_size(READ_BUFFER)
         .ws_max_message_size(ceiling)
         .ws_max_frame_size(ceiling)
         .max_buffer_size(SEND_BUFFER)
@@ -81,8 +82,22 @@ struct Handshake {
 struct Once(Arc<AtomicBool>);
 
 async fn mark_handshake(mut request: Request, next: Next) -> Response {
+    forget_head(&mut request);
     request.extensions_mut().insert(Once(Arc::new(AtomicBool::new(false))));
     next.run(request).await
+}
+
+/// The socket keeps its first request as long as it lives. What it reads of it is copied: the rest of the head, and the
+/// buffer in which it came, may go.
+fn forget_head(request: &mut Request) {
+    let headers = std::mem::take(request.headers_mut());
+    for name in READ_FIELDS {
+        let copy = headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        request.headers_mut().extend(copy.map(|copy| (name, copy)));
+    }
+    if let Ok(copy) = request.uri().to_string().parse() {
+        *request.uri_mut() = copy;
+    }
 }
 
 /// Engine.io would wait for a polled body for ever; here it is whole or refused before that.
@@ -160,9 +175,9 @@ struct Door<B> {
     /// A lock, because the session counts refusals as well; held for one computation.
     gate: Arc<Mutex<Gate>>,
     /// *Request* kind: when full, the request is refused as `busy`.
-    inbox: mpsc::Sender<Incoming>,
+    inbox: mpsc::Sender<Box<Incoming>>,
     /// Until the first message: then the session takes it.
-    requests: Mutex<Option<mpsc::Receiver<Incoming>>>,
+    requests: Mutex<Option<mpsc::Receiver<Box<Incoming>>>>,
     connected: Arc<Notify>,
     ended: CancellationToken,
     cut: Option<CancellationToken>,
@@ -211,7 +226,7 @@ impl<B: Backend> Door<B> {
             _ => Err(Failure::new(Code::InvalidRequest, "No event has binary attachments.")),
         };
         self.start_session(&outgoing);
-        if self.inbox.try_send(Incoming { text, ack }).is_err() {
+        if self.inbox.try_send(Box::new(Incoming { text, ack })).is_err() {
             outgoing.try_refuse(ack, &Failure::new(Code::Busy, "Too many requests are waiting. Try again."));
         }
     }
@@ -254,6 +269,10 @@ fn token_in_query(uri: &Uri) -> Option<String> {
 const TRANSPORT_SLACK: usize = 4;
 /// No event has attachments; a few are read so that they can be refused in words.
 const MAX_ATTACHMENTS: usize = 4;
+/// The header fields that engine.io reads.
+const READ_FIELDS: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
+/// Most messages are shorter; a longer one makes it grow.
+const READ_BUFFER: usize = 1024;
 /// Packets that wait for a slow client's network; when full, its notices wait in its outbox, which is bounded.
 const SEND_BUFFER: usize = 512;
 /// A guest whose network is gone is noticed, and its page begins to reconnect, within 25 seconds (the default is

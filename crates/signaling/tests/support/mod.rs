@@ -99,7 +99,7 @@ impl Studio {
 
     pub fn kick_everybody(&self, reason: &str) {
         for (_, peer) in self.0.lock().unwrap().peers.drain() {
-            let _ = peer.outbox.try_send(Notice::Kicked { reason: reason.into() });
+            let _ = peer.outbox.try_send(Box::new(Notice::Kicked { reason: reason.into() }));
         }
     }
 
@@ -109,8 +109,9 @@ impl Studio {
             {
                 let mut state = self.0.lock().unwrap();
                 let loud = Notice::Kicked { reason: "x".repeat(20_000) };
-                let full =
-                    |peer: &Peer| peer.room.as_str() == room && peer.outbox.try_send(loud.clone()).is_err();
+                let full = |peer: &Peer| {
+                    peer.room.as_str() == room && peer.outbox.try_send(Box::new(loud.clone())).is_err()
+                };
                 let gone: Vec<Uuid> =
                     state.peers.iter().filter(|(_, peer)| full(peer)).map(|(id, _)| *id).collect();
                 for id in &gone {
@@ -128,7 +129,7 @@ impl Studio {
         let state = self.0.lock().unwrap();
         let Some(room) = state.peers.get(&session).map(|peer| peer.room.clone()) else { return };
         for (_, peer) in state.peers.iter().filter(|(id, peer)| **id != session && peer.room == room) {
-            let _ = peer.outbox.try_send(notice());
+            let _ = peer.outbox.try_send(Box::new(notice()));
         }
     }
 }

@@ -26,7 +26,7 @@ impl Outboxes {
     /// `Err`: the session is gone, or so slow that it is sent away; it may resume.
     fn say(&mut self, session: SessionId, notice: Notice) -> Result<(), SessionId> {
         let Some(outbox) = self.0.get(&session) else { return Ok(()) };
-        match outbox.try_send(notice) {
+        match outbox.try_send(Box::new(notice)) {
             Ok(()) => Ok(()),
             Err(error) => {
                 if let TrySendError::Full(_) = error {

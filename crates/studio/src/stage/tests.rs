@@ -159,7 +159,7 @@ struct Client {
     handle: StudioHandle,
     session: SessionId,
     joined: Joined,
-    notices: mpsc::Receiver<Notice>,
+    notices: mpsc::Receiver<Box<Notice>>,
 }
 
 impl Client {
