@@ -1,5 +1,6 @@
 //! Our server: started in a folder of its own, joined over its real signaling.
 
+use crate::camera::Sizes;
 use crate::connection::{Connection, Remote, media_socket};
 use crate::dtls_client::Identity;
 use crate::ice_client::{Credentials, IceClient, Role};
@@ -14,6 +15,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// The process; ends with this value, and its folder with it.
 pub struct Server {
@@ -23,7 +25,72 @@ pub struct Server {
     token: String,
 }
 
+/// Who somebody is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    Publisher,
+    /// Of everything there is.
+    Subscriber,
+}
+
+/// The way into one room, for people one by one.
+pub struct Lobby<'a> {
+    server: &'a Server,
+    room: &'a str,
+    identity: Identity,
+    next_publisher: u32,
+}
+
+/// Somebody in a room, with a connection for media; whoever is dropped is gone without a word.
+pub struct Visitor {
+    signaling: SocketIo,
+    media: Media,
+}
+
+enum Media {
+    Sent(Box<Publisher>),
+    Received { _subscriber: Box<Subscriber> },
+}
+
+impl Lobby<'_> {
+    pub fn join(&mut self, guest: Guest) -> Result<Visitor> {
+        let role = if guest == Guest::Publisher { "guest" } else { "viewer" };
+        let (mut signaling, joined) = self.server.join(self.room, role)?;
+        let media = match guest {
+            Guest::Publisher => {
+                self.next_publisher += 1;
+                Media::Sent(Box::new(publish(&mut signaling, &self.identity, self.next_publisher)?))
+            }
+            Guest::Subscriber => {
+                let subscriber = subscribe(&mut signaling, &self.identity, &joined)?;
+                Media::Received { _subscriber: Box::new(subscriber) }
+            }
+        };
+        Ok(Visitor { signaling, media })
+    }
+}
+
+impl Visitor {
+    pub fn leave(mut self) -> Result<()> {
+        self.signaling.ask("leave-room", Value::Null).map(drop)
+    }
+
+    /// A few pictures, from who shows any; and a sign of life.
+    pub fn show(&mut self) -> Result<()> {
+        if let Media::Sent(publisher) = &mut self.media {
+            for _ in 0..PICTURES {
+                publisher.send_moment(Sizes::Equal)?;
+            }
+            publisher.look_after(Sizes::Equal)?;
+        }
+        self.signaling.keep_alive()
+    }
+}
+
 impl Server {
+    /// How long the server waits for somebody who vanished.
+    pub const GRACE: Duration = Duration::from_secs(1);
+
     /// Starts `greenroomd` on ports of the system's choice, with limits raised for a large room. There is no media
     /// worker: what is measured is forwarding.
     pub fn start(program: &Path) -> Result<Self> {
@@ -33,8 +100,9 @@ impl Server {
         let config = format!(
             "[listen]\ncontrol = \"127.0.0.1:0\"\nlan = \"127.0.0.1:0\"\n\
              [media]\nport = 0\nannounced = [\"127.0.0.1\"]\nmax_incoming_bitrate = 100000000\n\
-             [rooms]\nmax_peers = 500\n[storage]\ndata_dir = {}\n\
+             [rooms]\nmax_peers = 500\ngrace_secs = {}\n[storage]\ndata_dir = {}\n\
              [obs]\nmedia_worker = {}\nplugin = {}\nsocket = {}\n",
+            Self::GRACE.as_secs(),
             path("data"),
             path("none"),
             path("none.so"),
@@ -85,6 +153,10 @@ impl Server {
             return Ok(());
         }
         bail!("cannot open a room: {answer}")
+    }
+
+    pub fn lobby<'a>(&'a self, room: &'a str) -> Result<Lobby<'a>> {
+        Ok(Lobby { server: self, room, identity: Identity::generate()?, next_publisher: 0 })
     }
 
     fn join(&self, room: &str, role: &str) -> Result<(SocketIo, Value)> {
@@ -213,6 +285,7 @@ fn text(value: &Value, pointer: &str) -> Result<String> {
     Ok(found.with_context(|| format!("no {pointer} in {value}"))?.to_owned())
 }
 
+const PICTURES: usize = 20;
 const TRANSPORT_CC_ID: u8 = 5;
 const FEEDBACK: [(&str, &str); 5] =
     [("nack", ""), ("nack", "pli"), ("ccm", "fir"), ("goog-remb", ""), ("transport-cc", "")];

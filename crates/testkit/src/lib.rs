@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod camera;
+pub mod churn;
 pub mod connection;
 pub mod dtls_client;
 pub mod floor;

@@ -44,7 +44,7 @@ impl Publisher {
     }
 
     /// Sends all of this moment.
-    fn send_moment(&mut self, sizes: Sizes) -> Result<()> {
+    pub fn send_moment(&mut self, sizes: Sizes) -> Result<()> {
         let period = Duration::from_nanos(sizes.interval_ns());
         // Who consumes waits for a keyframe, and nobody here answers requests.
         let keyframe_every = (KEYFRAMES.as_nanos() / period.as_nanos()) as u64;
@@ -109,7 +109,7 @@ impl Publisher {
     }
 
     /// A check, a report, and whatever the server said is read away.
-    fn look_after(&mut self, sizes: Sizes) -> Result<()> {
+    pub fn look_after(&mut self, sizes: Sizes) -> Result<()> {
         let check = self.connection.ice.check();
         let _ = self.connection.socket.send(&check);
         let info = SenderInfo {

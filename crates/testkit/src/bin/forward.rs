@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use greenroom_testkit::camera::Sizes;
 use greenroom_testkit::load::{self, Outcome, Plan};
-use greenroom_testkit::{floor, greenroom, janus, process};
+use greenroom_testkit::{churn, floor, greenroom, janus, process};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,10 @@ struct Options {
     /// Leave recorded sizes out.
     #[arg(long)]
     no_mixed: bool,
+    /// How many people come and go in the end, to see that memory stays flat: as many as in an hour with one every 3.6 s;
+    /// with `--shapes`, none.
+    #[arg(long)]
+    churn: Option<usize>,
     /// Seconds to measure each.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -68,10 +72,29 @@ fn main() -> Result<()> {
             rows.push(measure(&options, shape).with_context(|| format!("measuring {}", shape.name()))?);
         }
     }
+    let churn = match options.churn.unwrap_or(if options.shapes.is_empty() { CHURN } else { 0 }) {
+        0 => None,
+        joins => Some(come_and_go(&options, joins).context("measuring joins and leaves")?),
+    };
     if options.json {
-        println!("{}", json!({ "shapes": rows }));
+        println!("{}", json!({ "shapes": rows, "churn": churn }));
     }
     Ok(())
+}
+
+fn come_and_go(options: &Options, joins: usize) -> Result<Value> {
+    eprintln!("\n{joins} joins and leaves");
+    let server = greenroom::Server::start(&options.server)?;
+    server.open_room("churn")?;
+    let outcome = churn::run(&server, "churn", joins)?;
+    let kilobytes: Vec<u64> = outcome.memory.iter().map(|octets| octets / 1000).collect();
+    eprintln!(
+        "  {:22} {} kB: before, and after each quarter; {:.0} octets left by each join after the first quarter",
+        "ours, memory",
+        kilobytes.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+        outcome.per_join(),
+    );
+    Ok(json!({ "joins": joins, "kb": kilobytes, "bytes_per_join": outcome.per_join().round() }))
 }
 
 fn measure(options: &Options, shape: Shape) -> Result<Value> {
@@ -175,5 +198,6 @@ fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
+const CHURN: usize = 1000;
 /// Keyframes, estimates and tables reach their steady state.
 const WARM_UP: Duration = Duration::from_secs(4);
