@@ -4,7 +4,6 @@ use crate::backend::{Backend, Caller, OUTBOX_CAPACITY};
 use crate::events::{self, Request};
 use crate::gate::{Gate, Verdict};
 use serde::Serialize;
-use serde_json::Value;
 use socketioxide::extract::{AckSender, SocketRef};
 use socketioxide::handler::FromMessageParts;
 use socketioxide::socket::Socket;
@@ -98,14 +97,13 @@ impl<B: Backend> Session<B> {
             return;
         }
         let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
-        let joined = within(self.answer_time, self.backend.join(self.caller.clone(), request, outbox)).await;
-        let answer = joined.and_then(as_json);
+        let answer = within(self.answer_time, self.backend.join(self.caller.clone(), request, outbox)).await;
         self.outgoing.answer(ack, &answer).await;
-        let Ok(payload) = answer else { return };
+        let Ok(joined) = answer else { return };
         // The socket's writer sends the answer before it takes the next message. Its buffer is as large as what it ever
         // took at once, and this is the largest there is: everybody in the room, twice.
         tokio::task::yield_now().await;
-        self.outgoing.emit("room-joined", &payload).await;
+        self.outgoing.emit("room-joined", &joined).await;
         let leaving = Arc::new(AtomicBool::new(false));
         self.tasks.spawn(forward(notices, self.outgoing.clone(), leaving.clone()));
         self.membership = Membership::Joined { leaving };
@@ -123,7 +121,7 @@ impl<B: Backend> Session<B> {
         if let (Some(leaving), Err(_)) = (&leaving, &reply) {
             leaving.store(false, Ordering::SeqCst);
         }
-        self.outgoing.answer(ack, &reply.and_then(as_json)).await;
+        self.outgoing.answer(ack, &reply).await;
     }
 
     async fn refuse(&mut self, failure: Failure, ack: Option<i64>) {
@@ -135,10 +133,10 @@ impl<B: Backend> Session<B> {
         };
         match verdict {
             Verdict::End(failure) => {
-                self.outgoing.answer(None, &Err(failure)).await;
+                self.outgoing.fail(None, &failure).await;
                 self.outgoing.close().await;
             }
-            Verdict::Refuse(failure) => self.outgoing.answer(ack, &Err(failure)).await,
+            Verdict::Refuse(failure) => self.outgoing.fail(ack, &failure).await,
             Verdict::Pass => {}
         }
     }
@@ -182,12 +180,18 @@ impl Outgoing {
     }
 
     /// Answers by the client's callback; without one, a failure is emitted as `error`.
-    async fn answer(&self, ack: Option<i64>, answer: &Result<Value, Failure>) {
-        match (ack, answer) {
-            (Some(_), Ok(payload)) => self.push(|| self.try_ack(ack, payload)).await,
-            (Some(_), Err(failure)) => self.push(|| self.try_ack(ack, failure)).await,
-            (None, Err(failure)) => self.push(|| self.socket.emit("error", failure)).await,
-            (None, Ok(_)) => {}
+    async fn answer(&self, ack: Option<i64>, answer: &Result<impl Serialize, Failure>) {
+        match answer {
+            Ok(payload) if ack.is_some() => self.push(|| self.try_ack(ack, payload)).await,
+            Ok(_) => {}
+            Err(failure) => self.fail(ack, failure).await,
+        }
+    }
+
+    async fn fail(&self, ack: Option<i64>, failure: &Failure) {
+        match ack {
+            Some(_) => self.push(|| self.try_ack(ack, failure)).await,
+            None => self.push(|| self.socket.emit("error", failure)).await,
         }
     }
 
@@ -196,7 +200,7 @@ impl Outgoing {
         self.emit(&event, &payload).await;
     }
 
-    async fn emit(&self, event: &str, payload: &Value) {
+    async fn emit(&self, event: &str, payload: &impl Serialize) {
         self.push(|| self.socket.emit(event, payload)).await;
     }
 
@@ -263,13 +267,6 @@ pub(crate) async fn within<T>(
         Ok(answer) => answer,
         Err(_) => Err(Failure::new(Code::Busy, "The engine did not answer in time. Try again.")),
     }
-}
-
-fn as_json(payload: impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(payload).map_err(|error| {
-        tracing::error!(%error, "cannot encode an answer");
-        Failure::new(Code::Internal, "The answer could not be written.")
-    })
 }
 
 /// A phone that changes networks is silent for a few seconds and comes back; the heartbeat takes 45.

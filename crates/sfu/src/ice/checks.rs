@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// The checks of one transport; empty while nothing is known of the client.
 pub struct Checks {
     /// The client's.
-    remote: Option<Credentials>,
+    remote: Option<Box<Credentials>>,
     role: Role,
     tie_breaker: u64,
     pairs: Vec<Pair>,
@@ -92,7 +92,7 @@ impl Checks {
         if self.remote.as_ref().is_some_and(|known| known.are_same(&remote)) {
             return;
         }
-        self.remote = Some(remote);
+        self.remote = Some(Box::new(remote));
         self.begin_again();
     }
 

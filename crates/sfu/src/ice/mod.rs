@@ -49,7 +49,8 @@ struct Validated {
 pub struct Agent {
     local: Credentials,
     /// Still accepted after a restart until the first check with the new ones.
-    previous: Option<Credentials>,
+    /// Boxed, like the client's: a key is more than a kilobyte, and most transports need only their own.
+    previous: Option<Box<Credentials>>,
     checks: Checks,
     validated: Vec<Validated>,
     selected: Option<Path>,
@@ -116,7 +117,7 @@ impl Agent {
         let old = std::mem::replace(&mut self.local, credentials);
         self.nomination = None;
         self.checks.restart();
-        self.previous.replace(old).map(|c| c.username_fragment)
+        self.previous.replace(Box::new(old)).map(|c| c.username_fragment)
     }
 
     /// What the client tells of itself: from now on we check, too.
@@ -148,7 +149,7 @@ impl Agent {
 
     fn credentials_of(&self, request: &Message<'_>) -> Option<&Credentials> {
         let (ours, _theirs) = request.username?.split_once(':')?;
-        std::iter::once(&self.local).chain(&self.previous).find(|c| c.username_fragment == ours)
+        std::iter::once(&self.local).chain(self.previous.as_deref()).find(|c| c.username_fragment == ours)
     }
 
     /// Takes an authentic binding request and writes the answer into `reply`.
