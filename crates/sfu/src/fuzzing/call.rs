@@ -23,14 +23,15 @@ impl TapSink for Deaf {
     fn sender_report(&mut self, _: u32, _: Instant, _: u64, _: u32) {}
 }
 
-struct Call {
-    worker: Worker,
-    now: Instant,
+/// A worker and its time.
+pub struct Call {
+    pub worker: Worker,
+    pub now: Instant,
 }
 
 impl Call {
     #[allow(clippy::disallowed_methods)]
-    fn new() -> Self {
+    pub fn new() -> Self {
         // Any instant will do; it never moves but by hand.
         let now = Instant::now();
         let config = Config {
@@ -43,33 +44,58 @@ impl Call {
     }
 
     /// A transport whose client has proven to be at `from`.
-    fn transport(&mut self, direction: Direction, from: Path) -> TransportId {
+    pub fn transport(&mut self, direction: Direction, from: Path) -> TransportOptions {
         let known = self.worker.routers().next();
         let router = known.unwrap_or_else(|| self.worker.create_router());
         let options = self.worker.create_transport(self.now, router, direction).expect("a transport");
-        let IceParameters { username_fragment, password, .. } = options.ice_parameters;
+        let IceParameters { username_fragment, password, .. } = &options.ice_parameters;
         let mut buffer = [0; stun::CAPACITY];
         let mut check = Writer::new(&mut buffer, Kind::Request, &[1; 12])
             .username(&format!("{username_fragment}:them"))
             .priority(1)
             .role(Role::Controlling, 1)
             .use_candidate()
-            .finish(&stun::integrity_key(&password))
+            .finish(&stun::integrity_key(password))
             .to_vec();
         self.handle(from, &mut check);
-        options.id
+        options
     }
 
-    fn handle(&mut self, from: Path, datagram: &mut [u8]) {
+    /// And whose handshake has come to its end; with the client's keys.
+    pub fn secured(&mut self, direction: Direction, from: Path) -> (TransportOptions, Keys) {
+        let options = self.transport(direction, from);
+        let material: Vec<u8> = (0..Profile::AeadAes128Gcm.keying_len() as u8).collect();
+        let pair =
+            |we_are_client| Keys::from_dtls(Profile::AeadAes128Gcm, &material, we_are_client).expect("keys");
+        self.worker.secure(self.now, options.id, pair(false));
+        (options, pair(true))
+    }
+
+    pub fn produce(
+        &mut self,
+        transport: TransportId,
+        kind: MediaKind,
+        parameters: RtpParameters,
+    ) -> ProducerId {
+        self.worker.produce(self.now, transport, kind, parameters, false).expect("a producer")
+    }
+
+    pub fn handle(&mut self, from: Path, datagram: &mut [u8]) {
         self.worker.handle_datagram(self.now, from, datagram, &mut Deaf);
     }
 
-    fn pass(&mut self, duration: Duration) {
+    pub fn pass(&mut self, duration: Duration) {
+        self.pass_and_see(duration, |_, sent| _ = black_box(sent.len()));
+    }
+
+    /// Lets time pass, and shows each datagram that goes out.
+    pub fn pass_and_see(&mut self, duration: Duration, mut see: impl FnMut(Path, &[u8])) {
         self.now += duration;
         self.worker.handle_timeout(self.now);
-        let mut sent = 0;
-        self.worker.flush(self.now, &mut |transmit| sent += transmit.contents.len());
-        black_box(sent);
+        self.worker.flush(self.now, &mut |transmit| {
+            let to = Path { protocol: transmit.protocol, address: transmit.destination };
+            transmit.contents.chunks(transmit.segment_size).for_each(|datagram| see(to, datagram));
+        });
         while self.worker.poll_event().is_some() {}
     }
 }
@@ -80,7 +106,7 @@ pub fn handshake(data: &[u8]) {
     let Some((choice, rest)) = data.split_first() else { return };
     let mut call = Call::new();
     let from = Path::from(SocketAddr::from(([198, 51, 100, 1], 5_000)));
-    let transport = call.transport(Direction::Send, from);
+    let transport = call.transport(Direction::Send, from).id;
     let role = if choice & 1 == 0 { DtlsRole::Client } else { DtlsRole::Server };
     let fingerprint = DtlsFingerprint { algorithm: "sha-256".into(), value: ["AB"; 32].join(":") };
     let parameters = DtlsParameters { role, fingerprints: vec![fingerprint] };
@@ -102,24 +128,18 @@ pub fn media(data: &[u8]) {
     let Some((choice, rest)) = data.split_first() else { return };
     let mut call = Call::new();
     let paths = [1, 2].map(|n| Path::from(SocketAddr::from(([198, 51, 100, n], 5_000))));
-    let sender = call.transport(Direction::Send, paths[0]);
-    let receiver = call.transport(Direction::Recv, paths[1]);
-    let mut keys = [sender, receiver].map(|transport| {
-        let material: Vec<u8> = (0..Profile::AeadAes128Gcm.keying_len() as u8).collect();
-        let pair =
-            |we_are_client| Keys::from_dtls(Profile::AeadAes128Gcm, &material, we_are_client).expect("keys");
-        call.worker.secure(call.now, transport, pair(false));
-        pair(true)
-    });
+    let (sender, senders_keys) = call.secured(Direction::Send, paths[0]);
+    let (receiver, receivers_keys) = call.secured(Direction::Recv, paths[1]);
+    let mut keys = [senders_keys, receivers_keys];
     let video = video(*choice);
     let payload_type = video.codecs[0].payload_type;
     let producers = [(MediaKind::Audio, opus()), (MediaKind::Video, video)]
-        .map(|(kind, p)| produce(&mut call, sender, kind, p));
+        .map(|(kind, parameters)| call.produce(sender.id, kind, parameters));
     let mut ssrcs = Vec::new();
     for producer in producers {
         let capabilities = call.worker.router_rtp_capabilities();
         let consumer =
-            call.worker.consume(call.now, receiver, producer, &capabilities, false).expect("a consumer");
+            call.worker.consume(call.now, receiver.id, producer, &capabilities, false).expect("a consumer");
         ssrcs.extend(consumer.rtp_parameters.encodings.iter().filter_map(|e| e.ssrc));
         call.worker.tap(call.now, producer, 1).expect("a tap");
     }
@@ -182,8 +202,8 @@ fn well_formed(body: &[u8], video: u8, sequences: &mut [u64; 256]) -> Vec<u8> {
 pub fn consume_with(capabilities: &RtpCapabilities) {
     let mut call = Call::new();
     let path = Path::from(SocketAddr::from(([198, 51, 100, 1], 5_000)));
-    let sender = call.transport(Direction::Send, path);
-    let receiver = call.transport(Direction::Recv, path);
+    let sender = call.transport(Direction::Send, path).id;
+    let receiver = call.transport(Direction::Recv, path).id;
     for (kind, parameters) in
         [(MediaKind::Audio, opus()), (MediaKind::Video, video(0)), (MediaKind::Video, video(2))]
     {
@@ -193,13 +213,19 @@ pub fn consume_with(capabilities: &RtpCapabilities) {
     }
 }
 
-fn produce(
-    call: &mut Call,
-    transport: TransportId,
-    kind: MediaKind,
-    parameters: RtpParameters,
-) -> ProducerId {
-    call.worker.produce(call.now, transport, kind, parameters, false).expect("a producer")
+/// Somebody says that this is what they send; who receives it gets parameters made from it.
+pub fn produce_and_consume(kind: MediaKind, parameters: &RtpParameters) {
+    let mut call = Call::new();
+    let path = Path::from(SocketAddr::from(([198, 51, 100, 1], 5_000)));
+    let sender = call.transport(Direction::Send, path).id;
+    let receiver = call.transport(Direction::Recv, path).id;
+    let producer = call.worker.produce(call.now, sender, kind, parameters.clone(), false);
+    if let Ok(producer) = producer {
+        let capabilities = call.worker.router_rtp_capabilities();
+        black_box(call.worker.consume(call.now, receiver, producer, &capabilities, false).is_ok());
+        black_box(call.worker.producer_stats(call.now, producer).len());
+        call.pass(Duration::from_secs(1));
+    }
 }
 
 fn extensions() -> serde_json::Value {
@@ -217,7 +243,7 @@ fn extensions() -> serde_json::Value {
     ])
 }
 
-fn opus() -> RtpParameters {
+pub fn opus() -> RtpParameters {
     let value = json!({
         "mid": "0",
         "codecs": [{ "mimeType": "audio/opus", "payloadType": 111, "clockRate": 48000, "channels": 2,

@@ -3,19 +3,24 @@
 
 mod call;
 mod channel;
+mod strangers;
 
 use crate::candidate;
 use crate::client_hello::FirstLook;
 use crate::ice::Credentials;
-use crate::ortc;
 use crate::stun::Message;
 use rtp::fuzzing::Target;
 use std::hint::black_box;
 use wire::ortc::{
     DtlsParameters, IceParameters, MediaKind, RtpCapabilities, RtpParameters, SctpStreamParameters,
 };
+use wire::sfu::{
+    AddIceCandidate, ConnectTransport, Consume, ConsumeData, CreateTransport, JoinRoom, Produce, ProduceData,
+    SetPreferredLayers,
+};
 
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
+    ("datagrams", strangers::datagrams),
     ("stun", stun),
     ("client_hello", client_hello),
     ("dtls", call::handshake),
@@ -43,7 +48,30 @@ fn client_hello(data: &[u8]) {
     black_box(FirstLook::default().look(data, 7));
 }
 
-/// JSON of signaling, as far as this crate reads it.
+/// What a client's messages are read as before anybody acts on them.
+fn messages(text: &str) {
+    if let Ok(produce) = serde_json::from_str::<Produce>(text) {
+        call::produce_and_consume(produce.kind, &produce.rtp_parameters);
+    }
+    if let Ok(consume) = serde_json::from_str::<Consume>(text) {
+        call::consume_with(&consume.rtp_capabilities);
+    }
+    if let Ok(connect) = serde_json::from_str::<ConnectTransport>(text) {
+        black_box(crate::dtls::Peer::parse(&connect.dtls_parameters).is_ok());
+    }
+    if let Ok(add) = serde_json::from_str::<AddIceCandidate>(text) {
+        black_box(candidate::parse(&add.candidate.candidate).is_ok());
+    }
+    black_box((
+        serde_json::from_str::<JoinRoom>(text).is_ok(),
+        serde_json::from_str::<CreateTransport>(text).is_ok(),
+        serde_json::from_str::<ProduceData>(text).is_ok(),
+        serde_json::from_str::<ConsumeData>(text).is_ok(),
+        serde_json::from_str::<SetPreferredLayers>(text).is_ok(),
+    ));
+}
+
+/// JSON of signaling.
 fn parameters(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     black_box(candidate::parse(text).is_ok());
@@ -61,9 +89,10 @@ fn parameters(data: &[u8]) {
     }
     if let Ok(parameters) = serde_json::from_str::<RtpParameters>(text) {
         for kind in [MediaKind::Audio, MediaKind::Video] {
-            black_box(ortc::produce::produce(kind, parameters.clone()).is_ok());
+            call::produce_and_consume(kind, &parameters);
         }
     }
+    messages(text);
 }
 
 #[cfg(test)]
@@ -85,5 +114,25 @@ mod tests {
             }
             assert!(count > 0, "there is no corpus of {name}");
         }
+    }
+
+    /// A seed that no parser takes would only say that refusals work.
+    #[test]
+    fn seeds_of_signaling_are_understood() {
+        fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/ortc");
+            let text = std::fs::read_to_string(folder.join(name)).unwrap();
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+        }
+        let produce: Produce = read("message-produce");
+        assert!(crate::ortc::produce::produce(produce.kind, produce.rtp_parameters).is_ok());
+        let video: RtpParameters = read("produce");
+        assert!(crate::ortc::produce::produce(MediaKind::Video, video).is_ok());
+        let connect: ConnectTransport = read("message-connect");
+        assert!(crate::dtls::Peer::parse(&connect.dtls_parameters).is_ok());
+        let add: AddIceCandidate = read("message-candidate");
+        assert!(candidate::parse(&add.candidate.candidate).unwrap().is_some());
+        read::<Consume>("message-consume");
+        read::<ProduceData>("message-produce-data");
     }
 }
