@@ -173,6 +173,29 @@ mod tests {
     }
 
     #[test]
+    fn noise_ends_the_connection_or_is_cut_as_it_says_and_little_of_it_is_kept() {
+        let mut state = 9u32;
+        let mut dice = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        for _ in 0..2_000 {
+            // Lengths that may be right, so that not every stream ends at once.
+            let mask = if dice() & 1 == 0 { 0x07 } else { 0xFF };
+            let noise: Vec<u8> = (0..dice() % 5_000)
+                .map(|n| if n % 3 == 0 { dice() as u8 & mask } else { dice() as u8 })
+                .collect();
+            let mut slow = Slow(&noise, dice() as usize % 3_000 + 1);
+            let (mut reader, mut handed) = (FrameReader::default(), 0);
+            let mut count = |datagram: &mut [u8]| handed += HEADER + datagram.len();
+            while let Ok(Heard::Some(_)) = reader.read(&mut slow, &mut [0; SCRATCH], &mut count) {}
+            assert!(handed <= noise.len() && reader.pending.len() < HEADER + MAX_FRAME);
+        }
+    }
+
+    #[test]
     fn a_client_that_does_not_read_loses_whole_datagrams() {
         let mut writer = FrameWriter::default();
         let mut stream = Full(Vec::new(), 1_000);

@@ -111,3 +111,25 @@ fn what_is_sent_arrives_framed_and_a_client_that_never_reads_is_let_go() {
     world.turn_until(0);
     assert!(!world.door.send(peer, b"more", 4));
 }
+
+#[test]
+fn a_client_that_never_reads_costs_the_others_nothing() {
+    let mut world = World::new();
+    let full = world.client();
+    world.turn_until(1);
+    let mut reading = world.client();
+    world.turn_until(2);
+    let (deaf, peer) = (full.local_addr().unwrap(), reading.local_addr().unwrap());
+    let (mut refused, mut bytes) = (0, [0; 1_202]);
+    for n in 0..20_000u32 {
+        refused += u32::from(!world.door.send(deaf, &[1; 1_200], 1_200));
+        if n % 100 == 0 {
+            assert!(world.door.send(peer, &[(n / 100) as u8; 1_200], 1_200));
+            reading.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes[2..], [(n / 100) as u8; 1_200]);
+        }
+    }
+    assert!(refused > 10_000, "{refused}");
+    let waiting = world.door.connections.iter().map(|(_, c)| c.writer.waiting()).sum::<usize>();
+    assert!(waiting <= 128 * 1024, "{waiting}");
+}
