@@ -2,9 +2,9 @@
 import { openPage } from './browser.mjs';
 
 /** A page that has joined as a guest of the room and been admitted; `page.joined` is the engine's answer. `url`: the engine as this guest reaches it. */
-export async function foreignGuest({ engine, browser, origin, roomId, guest, url = engine.url }) {
+export async function foreignGuest({ engine, browser, origin, roomId, guest, url = engine.url, open = openPage }) {
   const { token } = await engine.invite(roomId);
-  const page = await openPage(browser, { guest, name: `foreign-${guest.name}`, url: origin });
+  const page = await open(browser, { guest, name: `foreign-${guest.name}`, url: origin });
   const options = { url, roomId, token, displayName: guest.name };
   page.joined = await page.evaluate(options => window.client.join(options), options);
   if (page.joined.state === 'waiting') {

@@ -2,7 +2,7 @@
 import { Device } from 'mediasoup-client';
 import { io } from 'socket.io-client';
 
-const state = { notices: [], producers: new Map(), consumers: new Map() };
+const state = { notices: [], producers: new Map(), consumers: new Map(), dataProducers: new Map(), dataConsumers: new Map() };
 
 /** Emits and awaits the ack; a refusal throws an error with its `code`. */
 function request(event, payload = {}) {
@@ -51,6 +51,9 @@ async function transport(direction) {
   made.on('produce', ({ kind, rtpParameters, appData }, done, failed) => {
     const told = state.lie ? state.lie(structuredClone(rtpParameters)) : rtpParameters;
     request('produce', { transportId: made.id, kind, rtpParameters: told, appData }).then(done, failed);
+  });
+  made.on('producedata', ({ sctpStreamParameters, label, protocol, appData }, done, failed) => {
+    request('produce-data', { transportId: made.id, sctpStreamParameters, label, protocol, appData }).then(done, failed);
   });
   return made;
 }
@@ -144,6 +147,74 @@ function dropConsumer(id) {
   state.consumers.delete(id);
 }
 
+/** Opens a data channel; `options` are mediasoup-client's. Resolves, when it is open, with the engine's id. */
+async function publishData(options) {
+  const producer = await state.send.produceData(options);
+  if (producer.readyState !== 'open') await new Promise(resolve => producer.once('open', resolve));
+  state.dataProducers.set(producer.id, producer);
+  return { id: producer.id, sctpStreamParameters: producer.sctpStreamParameters };
+}
+
+/** Consumes paused, and resumes once the browser's channel is open, so that the first message is heard. */
+async function consumeData(dataProducerId) {
+  const answer = await request('consume-data', { dataProducerId, transportId: state.recv.id, paused: true });
+  const consumer = await state.recv.consumeData(answer);
+  const heard = [];
+  let closed = false;
+  consumer.on('message', data => {
+    const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : new Uint8Array(data);
+    heard.push({ text: typeof data === 'string' ? data.slice(0, 40) : null, length: bytes.length, first: bytes[0] ?? null, sum: checksum(bytes) });
+  });
+  consumer.on('close', () => (closed = true));
+  if (consumer.readyState !== 'open') await new Promise(resolve => consumer.once('open', resolve));
+  await request('resume-data-consumer', { dataConsumerId: consumer.id });
+  state.dataConsumers.set(consumer.id, { consumer, heard, isClosed: () => closed });
+  const { sctpStreamParameters, label, protocol, peerId, appData } = answer;
+  return { id: consumer.id, sctpStreamParameters, label, protocol, peerId, appData };
+}
+
+/** Sends each of `messages`: a text, or `{ length, first }` of binary data. Resolves with what is left to be sent. */
+function say(dataProducerId, messages) {
+  const producer = state.dataProducers.get(dataProducerId);
+  for (const message of messages) producer.send(typeof message === 'string' ? message : pattern(message));
+  return producer.bufferedAmount;
+}
+
+/** As a page sends a file: no more than eight megabytes wait in the browser. Resolves when all has been handed over. */
+async function flood(dataProducerId, { count, length }) {
+  const producer = state.dataProducers.get(dataProducerId);
+  const isLow = () => new Promise(resolve => producer.once('bufferedamountlow', resolve));
+  producer.bufferedAmountLowThreshold = 4_000_000;
+  for (let n = 0; n < count; n += 1) {
+    if (producer.bufferedAmount > 8_000_000) await isLow();
+    producer.send(pattern({ length, first: n }));
+  }
+}
+
+const heardOn = dataConsumerId => state.dataConsumers.get(dataConsumerId).heard;
+const dataState = dataConsumerId => state.dataConsumers.get(dataConsumerId).consumer.readyState;
+
+/** What the browser says of the channel itself. */
+const sentState = dataProducerId => state.dataProducers.get(dataProducerId).readyState;
+
+async function closeConsumer(dataConsumerId) {
+  state.dataConsumers.get(dataConsumerId).consumer.close();
+  return request('close-data-consumer', { dataConsumerId });
+}
+
+async function closeData(dataProducerId) {
+  state.dataProducers.get(dataProducerId).close();
+  return request('close-data-producer', { dataProducerId });
+}
+
+function pattern({ length, first = 0 }) {
+  return Uint8Array.from({ length }, (_, n) => (n === 0 ? first : n * 31));
+}
+
+function checksum(bytes) {
+  return bytes.reduce((sum, byte) => (sum * 33 + byte) >>> 0, 5381);
+}
+
 /** Announces the next producers with another SSRC and MID than they send: the engine gets packets it knows nothing of. */
 function lieAboutStreams() {
   state.lie = parameters => ({
@@ -165,4 +236,5 @@ const connection = () => ({ send: state.send?.connectionState, recv: state.recv?
 window.client = {
   ...{ state, join, start, request, ask, publish, consume, counted, watch, watched, closeProducer, dropConsumer, lieAboutStreams },
   ...{ restartIce, noticesOf, connection },
+  ...{ publishData, consumeData, say, flood, heardOn, dataState, sentState, closeConsumer, closeData },
 };

@@ -1,8 +1,10 @@
 //! Data channels in mediasoup's sense: a producer is one the client sends on, a consumer one it receives on.
 
 use crate::sctp::screen::Screen;
-use crate::sctp::{Association, Delivery, Persistence, STREAMS, Sctp};
+use crate::sctp::{Association, Delivery, Message, Persistence, STREAMS, Sctp};
+use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 use wire::{DataConsumerId, DataProducerId, RouterId};
 
 /// One channel a client sends on; ends when it, its transport or its transport's association is closed.
@@ -15,6 +17,8 @@ pub struct DataProducer {
     pub label: String,
     pub protocol: String,
     pub consumers: Vec<usize>,
+    /// Its last message, while a consumer has no room for it; the stream is left unread behind it.
+    pub waiting: Option<Message>,
     pub messages: u64,
     pub octets: u64,
 }
@@ -30,6 +34,8 @@ pub struct DataConsumer {
     /// The client closed its end; signaling will say so.
     pub is_shut: bool,
     pub backlog: Backlog,
+    /// Since its producer had to wait for it; until it has caught up.
+    pub behind: Option<Behind>,
     pub messages: u64,
     pub octets: u64,
     /// Not sent: no room, paused, or not yet connected.
@@ -37,14 +43,44 @@ pub struct DataConsumer {
 }
 
 impl DataConsumer {
-    /// How much may wait. A reliable channel rides out a slow second and then is closed; what an unreliable one holds
-    /// for longer is stale.
-    pub fn allowance(&self) -> usize {
+    /// Whether messages are for it now.
+    pub fn listens(&self, path: &DataPath) -> bool {
+        !self.paused && !self.is_shut && matches!(path.link, Link::Connected(_))
+    }
+
+    /// One message always may wait, whatever its size.
+    pub fn has_room_for(&self, message: &Message) -> bool {
+        self.backlog.messages() == 0
+            || self.backlog.messages() < MAX_BACKLOG_MESSAGES
+                && self.backlog.octets() + message.payload.len() <= self.allowance()
+    }
+
+    pub fn has_caught_up(&self) -> bool {
+        self.backlog.messages() <= MAX_BACKLOG_MESSAGES / 2 && self.backlog.octets() <= self.allowance() / 2
+    }
+
+    /// How much may wait. For a reliable channel more makes the producer wait; what an unreliable one holds for longer
+    /// is stale.
+    fn allowance(&self) -> usize {
         match self.delivery.persistence {
             Persistence::Reliable => RELIABLE_BACKLOG,
             Persistence::Retransmits(_) | Persistence::LifetimeMs(_) => UNRELIABLE_BACKLOG,
         }
     }
+}
+
+/// How far a client had come when a producer first had to wait for one of its consumers.
+#[derive(Clone, Copy, Debug)]
+pub struct Behind {
+    pub since: Instant,
+    pub taken: Taken,
+}
+
+/// What a client acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    pub octets: u64,
+    pub messages: u64,
 }
 
 /// Messages handed to the association and not yet acknowledged.
@@ -91,15 +127,53 @@ pub struct DataPath {
     retired: HashSet<u16>,
     /// What waits for acknowledgement over all consumers, as last settled.
     pub backlog: usize,
+    pub taken: Taken,
+    /// What the client had taken when it was last found to keep others waiting for too long.
+    pub given_up: Option<Taken>,
+    /// Streams of producers that are left unread.
+    pub held: usize,
+    /// Such a stream's producer ended, and nobody read on yet.
+    pub is_released: bool,
+    /// What tells the peer that we ended the association.
+    pub farewell: Option<Bytes>,
     /// What waited on streams that were closed, until the association has nothing left to send.
     pub orphaned: usize,
     next_stream: u16,
     /// On the worker's list of transports whose association has something to send.
     pub is_dirty: bool,
+    pub pace: Pace,
     /// Packets the screen did not let through.
     pub refused: u64,
     /// Messages on streams nobody claims, or of a kind no data channel carries.
     pub unclaimed: u64,
+}
+
+/// Packets of an association leave a few at a time, and what was missed is not made up for: a window in one burst
+/// overruns the client's socket, and the supplier repairs one loss per round trip.
+#[derive(Debug, Default)]
+pub struct Pace {
+    next_burst: Option<Instant>,
+    left: u32,
+}
+
+impl Pace {
+    /// How many packets may leave now.
+    pub fn allowance(&mut self, now: Instant) -> u32 {
+        if self.next_burst.is_none_or(|at| at <= now) {
+            self.next_burst = Some(now + BURST_INTERVAL);
+            self.left = BURST;
+        }
+        self.left
+    }
+
+    pub fn note_sent(&mut self) {
+        self.left -= 1;
+    }
+
+    /// When more may leave, if something waits.
+    pub fn next_burst(&self) -> Option<Instant> {
+        self.next_burst
+    }
 }
 
 /// Where the association stands.
@@ -166,18 +240,32 @@ impl DataPath {
         self.backlog + self.orphaned + octets <= TRANSPORT_BACKLOG
     }
 
+    /// Makes a channel's stream known to the association, if it is up.
+    pub fn open_stream(&mut self, stream: u16) {
+        if let Some(association) = self.link.connected() {
+            association.open(stream);
+        }
+    }
+
     pub fn on_reusable(&mut self, stream: u16) {
         self.retired.remove(&stream);
+        if self.producers.contains_key(&stream) || self.consumers.contains_key(&stream) {
+            self.open_stream(stream);
+        }
     }
 }
 
+/// 110 Mbit/s of full packets, half as much again as any one client may send. A browser's socket holds about ninety of
+/// them (Linux, 208 kB).
+const BURST: u32 = 12;
+const BURST_INTERVAL: Duration = Duration::from_millis(1);
 /// Two seconds of 8 Mbit/s, or eight of the largest messages.
 const RELIABLE_BACKLOG: usize = 2 * 1024 * 1024;
 const UNRELIABLE_BACKLOG: usize = 256 * 1024;
 /// Of all consumers of one transport.
 const TRANSPORT_BACKLOG: usize = 4 * 1024 * 1024;
 /// Small messages cost more than their octets.
-pub const MAX_BACKLOG_MESSAGES: usize = 2_048;
+const MAX_BACKLOG_MESSAGES: usize = 2_048;
 
 #[cfg(test)]
 mod tests {

@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("opus", "greenroom-media"),
     ("rtc-dtls", "greenroom-sfu"),
     ("rtc-shared", "greenroom-sfu"),
+    ("sctp-proto", "greenroom-sfu"),
     ("rusqlite", "greenroom-studio"),
     ("quinn-udp", "greenroom-studio"),
 ];

@@ -29,12 +29,21 @@ pub fn association(data: &[u8]) {
         if control & 0xC0 == 0xC0 {
             now += Duration::from_millis(u64::from(control & 0x3F) * 50);
             sctp.handle_timeout(now);
+            (0..4).for_each(|stream| sctp.release(stream));
+            screen.set_held(false);
         }
         exchange(now, &mut screen, &mut sctp, tag, chunks);
         while let Some(event) = sctp.poll_event() {
             match event {
                 Event::Connected => screen.on_connected(),
-                Event::Message { message, .. } => drop(black_box(dcep::Dcep::parse(&message.payload))),
+                Event::Message { stream, message } => {
+                    black_box(dcep::Dcep::parse(&message.payload));
+                    screen.note_read(message.payload.len());
+                    if control & 0x20 != 0 {
+                        sctp.hold(stream);
+                        screen.set_held(true);
+                    }
+                }
                 Event::PeerReset { stream } => sctp.reset(stream),
                 Event::Lost { .. } => return,
                 Event::Reusable { .. } => {}

@@ -4,6 +4,7 @@
 //! Tests speak to it with Chromium's stack (`dcsctp`) behind the same trait.
 
 pub mod dcep;
+mod packet;
 pub mod screen;
 mod supplier;
 
@@ -26,6 +27,16 @@ pub trait Association {
     fn poll_event(&mut self) -> Option<Event>;
     /// Queues one message. Its memory is shared with the caller's; how much may wait is the caller's business.
     fn send(&mut self, stream: u16, delivery: Delivery, message: Message) -> Result<(), Unsent>;
+    /// Makes a stream known that neither side has used: the peer's closing it is answered, and so can it be closed
+    /// towards the peer. Streams are known from their first message at the latest.
+    fn open(&mut self, stream: u16);
+    /// Leaves a stream's messages unread: they fill the window the peer is told of, and at last it waits (RFC 9260
+    /// §6.2). Takes effect before the next [`Event`].
+    fn hold(&mut self, stream: u16);
+    /// Undoes [`Self::hold`]. Events and packets may follow.
+    fn release(&mut self, stream: u16);
+    /// Ends it. Returns the packet that tells the peer, unless it knows or never heard of us.
+    fn abort(&mut self, reason: &str) -> Option<Bytes>;
     /// Octets of a stream's messages that the peer has not acknowledged.
     fn buffered(&mut self, stream: u16) -> usize;
     /// Ends the outgoing half of a stream once its messages have arrived (RFC 8831 §6.7).

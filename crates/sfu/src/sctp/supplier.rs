@@ -2,6 +2,7 @@
 //!
 //! It is fenced as DTLS is: packets are screened before, and a panic inside it ends this association only.
 
+use super::packet::{self, ABORT, Route, SACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, chunks, u32_at};
 use super::{
     Association, Delivery, Event, Kind, MAX_MESSAGE, Message, Persistence, RECEIVE_WINDOW, STREAMS, Unsent,
 };
@@ -10,7 +11,7 @@ use sctp_proto::{
     AssociationError, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event as SupplierEvent,
     Payload, PayloadProtocolIdentifier, ReliabilityType, ServerConfig, StreamEvent, TransportConfig,
 };
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,6 +22,47 @@ pub struct Sctp {
     state: State,
     outgoing: VecDeque<Bytes>,
     events: VecDeque<Event>,
+    /// Streams with messages to read; none is there twice.
+    readable: VecDeque<u16>,
+    /// Streams to leave unread.
+    held: HashSet<u16>,
+    window: Window,
+    /// Of the packets that went to the peer, once one did.
+    route: Option<Route>,
+    /// The peer said that it ends the association.
+    is_ended_by_peer: bool,
+    farewell: Option<Bytes>,
+}
+
+/// The window the peer was told of, and what has been read since: the supplier says nothing when a closed window opens.
+#[derive(Default)]
+struct Window {
+    /// The last packet with an acknowledgement.
+    acknowledgement: Option<Bytes>,
+    told: u32,
+    read: u32,
+}
+
+impl Window {
+    fn note_sent(&mut self, packet: &Bytes) {
+        if let Some(sack) = chunks(packet).flatten().find(|chunk| chunk.kind == SACK) {
+            *self = Self {
+                told: u32_at(sack.value, 4).unwrap_or(0),
+                read: 0,
+                acknowledgement: Some(packet.clone()),
+            };
+        }
+    }
+
+    /// The last acknowledgement again, where the window it told was small and has grown by much. What arrived since
+    /// the peer reckons with, as it has not heard otherwise (RFC 9260 §6.2.1 D).
+    fn poll_update(&mut self) -> Option<Bytes> {
+        if self.told >= RECEIVE_WINDOW / 2 || self.read < RECEIVE_WINDOW / 4 {
+            return None;
+        }
+        let window = RECEIVE_WINDOW.min(self.told + self.read);
+        packet::with_window(self.acknowledgement.as_ref()?, window)
+    }
 }
 
 enum State {
@@ -38,7 +80,17 @@ struct Running {
 
 impl Sctp {
     pub fn accept() -> Self {
-        Self { state: State::Handshaking(Vec::new()), outgoing: VecDeque::new(), events: VecDeque::new() }
+        Self {
+            state: State::Handshaking(Vec::new()),
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            readable: VecDeque::new(),
+            held: HashSet::new(),
+            window: Window::default(),
+            route: None,
+            is_ended_by_peer: false,
+            farewell: None,
+        }
     }
 
     /// Runs the supplier's code; its panic is this association's end.
@@ -52,11 +104,17 @@ impl Sctp {
         }
     }
 
+    /// The supplier tells the peer nothing when it gives up, but for want of room.
     fn lose(&mut self, reason: String) {
-        if !matches!(self.state, State::Lost) {
-            self.state = State::Lost;
-            self.events.push_back(Event::Lost { reason });
+        if matches!(self.state, State::Lost) {
+            return;
         }
+        self.state = State::Lost;
+        self.farewell = match (self.route, self.is_ended_by_peer) {
+            (Some(route), false) => Some(packet::abort(route, &reason)),
+            _ => self.outgoing.pop_back(),
+        };
+        self.events.push_back(Event::Lost { reason });
     }
 
     fn running(&mut self) -> &mut [Running] {
@@ -74,11 +132,20 @@ impl Sctp {
         }
     }
 
-    /// Takes over what the supplier has to tell.
+    /// Takes over what the supplier has to tell and to send.
     fn drain(&mut self, now: Instant) {
-        let mut events = std::mem::take(&mut self.events);
+        let lost = self.pull();
+        self.collect(now);
+        if let Some(reason) = lost {
+            self.lose(reason);
+        }
+    }
+
+    /// Takes over what the supplier has to tell. Answers why the association was lost, if it was.
+    fn pull(&mut self) -> Option<String> {
         let mut connected = None;
         let mut lost = None;
+        let mut events = Vec::new();
         for (index, running) in self.running().iter_mut().enumerate() {
             while let Some(event) = running.association.poll() {
                 match event {
@@ -86,35 +153,78 @@ impl Sctp {
                     SupplierEvent::HandshakeFailed { reason } | SupplierEvent::AssociationLost { reason } => {
                         lost = Some(in_words(&reason));
                     }
-                    SupplierEvent::Stream(event) => running.handle_stream_event(event, &mut events),
+                    SupplierEvent::Stream(event) => events.push(event),
                     _ => {}
                 }
             }
             // We learn of streams by what arrives on them.
             while running.association.accept_stream().is_some() {}
         }
-        self.events = events;
-        self.collect(now);
         if let (State::Handshaking(candidates), Some(index)) = (&mut self.state, connected) {
             let chosen = candidates.swap_remove(index);
             self.state = State::Connected(Box::new(chosen));
-            self.events.push_front(Event::Connected);
+            self.events.push_back(Event::Connected);
         }
-        if let (State::Connected(_), Some(reason)) = (&self.state, lost) {
-            self.lose(reason);
+        events.into_iter().for_each(|event| self.handle_stream_event(event));
+        lost.filter(|_| matches!(self.state, State::Connected(_)))
+    }
+
+    fn handle_stream_event(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Readable { id } => self.note_readable(id),
+            StreamEvent::Finished { id } => self.events.push_back(Event::PeerReset { stream: id }),
+            StreamEvent::ResetComplete { id } => self.events.push_back(Event::Reusable { stream: id }),
+            _ => {}
+        }
+    }
+
+    fn note_readable(&mut self, stream: u16) {
+        if !self.readable.contains(&stream) {
+            self.readable.push_back(stream);
+        }
+    }
+
+    /// Reads one message, each stream in its turn, and hears what the supplier kept behind it.
+    fn read(&mut self) {
+        while self.events.is_empty()
+            && let Some(at) = self.readable.iter().position(|stream| !self.held.contains(stream))
+            && let Some(id) = self.readable.remove(at)
+        {
+            let stream = self.established().and_then(|association| association.stream(id).ok());
+            let Some(Ok(Some(chunks))) = stream.map(|mut stream| stream.read_sctp()) else { continue };
+            let mut payload = vec![0; chunks.len()];
+            if chunks.read(&mut payload).is_ok() {
+                let message = Message { kind: chunks.ppi.into(), payload: payload.into() };
+                self.events.push_back(Event::Message { stream: id, message });
+            }
+            self.window.read = self.window.read.saturating_add(chunks.len() as u32);
+            self.note_readable(id);
+            if let Some(reason) = self.pull() {
+                self.lose(reason);
+            }
         }
     }
 
     fn collect(&mut self, now: Instant) {
-        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let mut packets = Vec::new();
         for running in self.running() {
             while let Some(transmit) = running.association.poll_transmit(now) {
-                if let Payload::RawEncode(packets) = transmit.payload {
-                    outgoing.extend(packets);
+                if let Payload::RawEncode(some) = transmit.payload {
+                    packets.extend(some);
                 }
             }
         }
-        self.outgoing = outgoing;
+        for packet in packets {
+            self.route = packet::route(&packet).or(self.route);
+            packet::split(packet, |packet| {
+                self.window.note_sent(&packet);
+                self.outgoing.push_back(packet);
+            });
+        }
+        if let Some(packet) = self.window.poll_update() {
+            self.window.note_sent(&packet);
+            self.outgoing.push_back(packet);
+        }
     }
 }
 
@@ -142,28 +252,13 @@ impl Running {
             self.association.handle_event(event);
         }
     }
-
-    fn handle_stream_event(&mut self, event: StreamEvent, events: &mut VecDeque<Event>) {
-        match event {
-            StreamEvent::Readable { id } => {
-                let Ok(mut stream) = self.association.stream(id) else { return };
-                while let Ok(Some(chunks)) = stream.read_sctp() {
-                    let mut payload = vec![0; chunks.len()];
-                    if chunks.read(&mut payload).is_ok() {
-                        let message = Message { kind: chunks.ppi.into(), payload: payload.into() };
-                        events.push_back(Event::Message { stream: id, message });
-                    }
-                }
-            }
-            StreamEvent::Finished { id } => events.push_back(Event::PeerReset { stream: id }),
-            StreamEvent::ResetComplete { id } => events.push_back(Event::Reusable { stream: id }),
-            _ => {}
-        }
-    }
 }
 
 impl Association for Sctp {
     fn handle_datagram(&mut self, now: Instant, packet: Bytes) {
+        self.is_ended_by_peer = chunks(&packet)
+            .flatten()
+            .any(|chunk| matches!(chunk.kind, ABORT | SHUTDOWN | SHUTDOWN_ACK | SHUTDOWN_COMPLETE));
         self.fenced(|sctp| {
             if let State::Handshaking(candidates) = &mut sctp.state
                 && packet.get(FIRST_CHUNK) == Some(&INIT)
@@ -204,6 +299,9 @@ impl Association for Sctp {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() {
+            self.fenced(Self::read);
+        }
         self.events.pop_front()
     }
 
@@ -228,6 +326,30 @@ impl Association for Sctp {
             Ok(())
         });
         sent.unwrap_or(Err(Unsent::NotConnected))
+    }
+
+    fn open(&mut self, stream: u16) {
+        self.fenced(|sctp| {
+            if let Some(association) = sctp.established() {
+                // It may be known already, or not yet be let go of.
+                let _ = association.open_stream(stream, PayloadProtocolIdentifier::Binary);
+            }
+        });
+    }
+
+    fn hold(&mut self, stream: u16) {
+        self.held.insert(stream);
+    }
+
+    fn release(&mut self, stream: u16) {
+        if self.held.remove(&stream) {
+            self.note_readable(stream);
+        }
+    }
+
+    fn abort(&mut self, reason: &str) -> Option<Bytes> {
+        self.lose(reason.to_owned());
+        self.farewell.take()
     }
 
     fn buffered(&mut self, stream: u16) -> usize {
@@ -300,7 +422,8 @@ const RTO_INITIAL_MS: u64 = 500;
 const RTO_MIN_MS: u64 = 400;
 /// So that a guest who comes back is not left waiting; whether they do is ICE's business.
 const RTO_MAX_MS: u64 = 5_000;
-/// The supplier bundles up to 47 octets more than this into a packet. With DTLS, UDP and IPv6 around it that is 1,280.
+/// A full piece with its headers is well below [`packet::MAX_PACKET`], so that few bundles have to be split: the
+/// supplier makes them of up to 47 octets more than this, or still more of short messages.
 const MAX_PAYLOAD: u32 = 1_144;
 /// More INITs than a client sends before it has one of our answers.
 const MAX_CANDIDATES: usize = 4;

@@ -118,6 +118,19 @@ impl Association for Chromium {
         sent.map_err(|_| Unsent::Closing)
     }
 
+    fn open(&mut self, _stream: u16) {}
+
+    /// Clients of tests read all they get, or are deaf.
+    fn hold(&mut self, _stream: u16) {}
+
+    fn release(&mut self, _stream: u16) {}
+
+    fn abort(&mut self, _reason: &str) -> Option<Bytes> {
+        self.socket.close();
+        self.drain();
+        self.outgoing.pop_back()
+    }
+
     fn buffered(&mut self, stream: u16) -> usize {
         self.socket.buffered_amount(StreamId(stream))
     }

@@ -77,6 +77,9 @@ pub struct Client {
     pub sctp_events: Vec<Event>,
     /// Hears nothing any more.
     pub is_deaf: bool,
+    /// Keeps what it hears for later: see [`Self::wake`].
+    pub is_asleep: bool,
+    unheard: Vec<Vec<u8>>,
 }
 
 impl Client {
@@ -111,6 +114,8 @@ impl Client {
             messages: Vec::new(),
             sctp_events: Vec::new(),
             is_deaf: false,
+            is_asleep: false,
+            unheard: Vec::new(),
         }
     }
 
@@ -165,10 +170,21 @@ impl Client {
         self.dtls.as_mut().unwrap().send_application_data(self.now, data).unwrap();
     }
 
+    /// Hears what came while it was asleep.
+    pub fn wake(&mut self, now: Instant) {
+        self.is_asleep = false;
+        for datagram in std::mem::take(&mut self.unheard) {
+            self.handle(now, datagram);
+        }
+    }
+
     pub fn handle(&mut self, now: Instant, mut datagram: Vec<u8>) {
         self.now = now;
         if self.is_deaf {
             return;
+        }
+        if self.is_asleep {
+            return self.unheard.push(datagram);
         }
         match classify(&datagram) {
             Class::Stun => {

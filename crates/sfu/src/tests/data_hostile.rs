@@ -85,6 +85,8 @@ fn too_long_a_message_ends_the_senders_channels_in_words() {
     world.pass_ms(2_000);
     assert!(world.heard_on(receiver, stream).is_empty());
     assert!(world.lost(producer).unwrap().contains("over 262144 octets"));
+    let told = &world.clients[sender].sctp_events;
+    assert!(told.iter().any(|event| matches!(event, SctpEvent::Lost { .. })), "{told:?}");
     let transport = world.clients[sender].transport;
     let stats = world.worker.transport_stats(world.now, transport).unwrap();
     assert_eq!(stats.sctp_state.as_deref(), Some("closed"));
@@ -104,6 +106,12 @@ fn data_beyond_the_offered_streams_or_without_data_ends_the_association() {
         let tsn = world.next_tsn(sender);
         world.forge(sender, &[data_chunk(WHOLE, tsn, chunk_stream, 0, payload)]);
         assert!(world.lost(producer).unwrap().contains(words));
+        // Its browser is told, and why.
+        let told = world.clients[sender]
+            .sctp_events
+            .iter()
+            .any(|event| matches!(event, SctpEvent::Lost { reason } if reason.contains(words)));
+        assert!(told, "{:?}", world.clients[sender].sctp_events);
     }
 }
 

@@ -9,6 +9,7 @@ mod client;
 mod connecting;
 mod data;
 mod data_hostile;
+mod data_pressure;
 mod forwarding;
 mod hostile;
 mod layers;

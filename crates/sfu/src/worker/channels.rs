@@ -3,7 +3,7 @@
 use super::{Event, Worker};
 use crate::data::{Backlog, DataConsumer, DataPath, DataProducer, Link};
 use crate::error::Error;
-use crate::sctp::{self, Delivery, STREAMS};
+use crate::sctp::{self, Association, Delivery, STREAMS};
 use wire::ortc::{DataConsumerOptions, Direction, SctpParameters, SctpStreamParameters};
 use wire::{DataConsumerId, DataProducerId, TransportId};
 
@@ -52,10 +52,13 @@ impl Worker {
             label,
             protocol,
             consumers: Vec::new(),
+            waiting: None,
             messages: 0,
             octets: 0,
         });
-        self.data_path(key)?.producers.insert(stream, producer);
+        let path = self.data_path(key)?;
+        path.producers.insert(stream, producer);
+        path.open_stream(stream);
         self.data_producer_keys.insert(id, producer);
         Ok(id)
     }
@@ -97,12 +100,15 @@ impl Worker {
             paused,
             is_shut: false,
             backlog: Backlog::default(),
+            behind: None,
             messages: 0,
             octets: 0,
             dropped: 0,
         });
         source.consumers.push(consumer);
-        self.data_path(key)?.consumers.insert(stream, consumer);
+        let path = self.data_path(key)?;
+        path.consumers.insert(stream, consumer);
+        path.open_stream(stream);
         self.data_consumer_keys.insert(id, consumer);
         Ok(options)
     }
@@ -141,7 +147,11 @@ impl Worker {
         if matches!(path.link, Link::Lost) {
             return;
         }
-        path.link = Link::Lost;
+        if let Link::Connecting(mut link) | Link::Connected(mut link) =
+            std::mem::replace(&mut path.link, Link::Lost)
+        {
+            path.farewell = link.1.abort(reason);
+        }
         let producers: Vec<usize> = path.producers.values().copied().collect();
         let consumers: Vec<usize> = path.consumers.values().copied().collect();
         tracing::debug!(transport = %self.transports[key].id, reason, "SCTP association lost");
@@ -149,6 +159,7 @@ impl Worker {
         for consumer in consumers {
             self.expel(consumer, reason);
         }
+        self.mark_data_dirty(key);
     }
 
     fn close_producers(&mut self, producers: Vec<usize>, reason: &str) {
@@ -172,9 +183,11 @@ impl Worker {
         for consumer in self.data_producers[key].consumers.clone() {
             self.expel(consumer, reason);
         }
+        self.stop_waiting(key);
         let producer = self.data_producers.remove(key);
         self.data_producer_keys.remove(&producer.id);
         if let Some(path) = &mut self.transports[producer.transport].data {
+            // The client closes the channel when all it had to say has left it, and hears us close our half.
             path.producers.remove(&producer.stream);
         }
     }

@@ -1,7 +1,8 @@
 //! Messages of data channels: in through DTLS and SCTP, and out to every consumer.
 
 use super::Worker;
-use crate::data::{DataConsumer, DataPath, Link, MAX_BACKLOG_MESSAGES};
+use super::backpressure::TOO_SLOW;
+use crate::data::{DataPath, Link};
 use crate::sctp::dcep::{self, Dcep};
 use crate::sctp::screen::{Screen, Verdict};
 use crate::sctp::{Association, Delivery, Event, Kind, Message, Persistence, STREAMS, Sctp};
@@ -45,19 +46,22 @@ impl Worker {
             }
             Verdict::Abort(reason) => return self.on_association_lost(key, reason),
         }
-        self.drain_association(key);
+        self.drain_association(now, key);
         self.mark_data_dirty(key);
     }
 
     /// Acts upon what the association has to tell.
-    fn drain_association(&mut self, key: usize) {
+    pub(super) fn drain_association(&mut self, now: Instant, key: usize) {
         while let Some(path) = self.transports[key].data.as_deref_mut()
-            && let Some((_, association)) = path.link.association()
+            && let Some((screen, association)) = path.link.association()
             && let Some(event) = association.poll_event()
         {
             match event {
                 Event::Connected => path.on_connected(),
-                Event::Message { stream, message } => self.handle_message(key, stream, message),
+                Event::Message { stream, message } => {
+                    screen.note_read(message.payload.len());
+                    self.handle_message(now, key, stream, message);
+                }
                 Event::PeerReset { stream } => {
                     // A producer stays until signaling closes it; the client may open its channel again.
                     if let Some(consumer) = path.consumers.get(&stream) {
@@ -70,21 +74,21 @@ impl Worker {
         }
     }
 
-    fn handle_message(&mut self, key: usize, stream: u16, message: Message) {
+    fn handle_message(&mut self, now: Instant, key: usize, stream: u16, message: Message) {
         let transport = &mut self.transports[key];
         let Some(path) = transport.data.as_deref_mut() else { return };
         match message.kind {
             Kind::Dcep => path.handle_dcep(transport.direction, stream, &message.payload),
             Kind::Other => path.unclaimed += 1,
             _ => match path.producers.get(&stream) {
-                Some(&producer) => self.fan_out(producer, message),
+                Some(&producer) => self.handle_produced(now, producer, message),
                 None => path.unclaimed += 1,
             },
         }
     }
 
     /// One message to all consumers; its payload is one piece of memory for all of them.
-    fn fan_out(&mut self, producer: usize, message: Message) {
+    pub(super) fn fan_out(&mut self, producer: usize, message: Message) {
         let source = &mut self.data_producers[producer];
         source.messages += 1;
         source.octets += message.len() as u64;
@@ -96,7 +100,7 @@ impl Worker {
             }
         }
         for consumer in overflowed {
-            self.expel(consumer, "the receiver does not keep up");
+            self.expel(consumer, TOO_SLOW);
         }
     }
 
@@ -104,7 +108,7 @@ impl Worker {
         let consumer = &mut self.data_consumers[key];
         let transport = consumer.transport;
         let Some(path) = self.transports[transport].data.as_deref_mut() else { return Ok(()) };
-        if consumer.paused || consumer.is_shut || path.link.connected().is_none() {
+        if !consumer.listens(path) {
             consumer.dropped += 1;
             return Ok(());
         }
@@ -132,20 +136,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether all consumers of a transport together leave room. What others of them hold is looked at only when it
-    /// seems too much.
-    fn transport_has_room(&mut self, key: usize, message: &Message) -> bool {
-        let Some(path) = self.transports[key].data.as_deref_mut() else { return false };
-        if path.has_room_for(message.payload.len()) {
-            return true;
-        }
-        let consumers: Vec<usize> = path.consumers.values().copied().collect();
-        for consumer in consumers {
-            path.settle(&mut self.data_consumers[consumer]);
-        }
-        path.has_room_for(message.payload.len())
-    }
-
     pub(super) fn mark_data_dirty(&mut self, key: usize) {
         if let Some(path) = &mut self.transports[key].data
             && !path.is_dirty
@@ -157,12 +147,22 @@ impl Worker {
 
     pub(super) fn tick_data(&mut self, now: Instant, key: usize) {
         let Some(path) = self.transports[key].data.as_deref_mut() else { return };
+        let is_released = std::mem::take(&mut path.is_released);
         let Some((_, association)) = path.link.association() else { return };
-        if association.poll_timeout().is_some_and(|at| at <= now) {
+        let is_due = association.poll_timeout().is_some_and(|at| at <= now);
+        if is_due {
             association.handle_timeout(now);
-            self.drain_association(key);
+        }
+        if is_due || is_released {
+            self.drain_association(now, key);
             self.mark_data_dirty(key);
         }
+    }
+
+    /// When packets that wait for their time may leave.
+    pub(super) fn next_data_burst(&self) -> Option<Instant> {
+        let paths = self.data_dirty.iter().filter_map(|key| self.transports.get(*key)?.data.as_ref());
+        paths.filter_map(|path| path.pace.next_burst()).min()
     }
 
     /// Moves what associations have to send into their transports' egress.
@@ -178,18 +178,27 @@ impl Worker {
         let ms = self.clock.ms(now);
         let transport = &mut self.transports[key];
         let may_send = transport.may_send();
-        let (Some(path), Security::Connected { dtls, .. }) =
-            (transport.data.as_deref_mut(), &mut transport.security)
-        else {
-            return false;
-        };
+        let Some(path) = transport.data.as_deref_mut() else { return false };
+        // Whatever follows, it is off the list for now.
         path.is_dirty = false;
+        let Security::Connected { dtls, .. } = &mut transport.security else { return false };
+        if let Some(packet) = path.farewell.take()
+            && may_send
+            && dtls.send_application_data(now, &packet).is_ok()
+        {
+            while let Some(datagram) = dtls.poll_transmit() {
+                transport.egress.push_sealed(&datagram);
+            }
+            self.mark_dirty(key);
+            return false;
+        }
         let Some((screen, association)) = path.link.association() else { return false };
-        for _ in 0..MAX_BURST {
+        for _ in 0..path.pace.allowance(now) {
             let Some(packet) = association.poll_transmit(now) else {
                 self.mark_dirty(key);
                 return false;
             };
+            path.pace.note_sent();
             screen.note_sent(&packet);
             if !may_send {
                 // Lost, as far as SCTP can tell: it comes again when the peer does.
@@ -214,6 +223,8 @@ impl DataPath {
     fn on_connected(&mut self) {
         if let Link::Connecting(mut link) = std::mem::take(&mut self.link) {
             link.0.on_connected();
+            let streams = self.producers.keys().chain(self.consumers.keys());
+            streams.for_each(|stream| link.1.open(*stream));
             self.link = Link::Connected(link);
         }
     }
@@ -230,25 +241,4 @@ impl DataPath {
             Some(Dcep::Open) | None => association.reset(stream),
         }
     }
-
-    /// Brings a consumer's backlog up to what the association holds.
-    fn settle(&mut self, consumer: &mut DataConsumer) {
-        let Some(association) = self.link.connected() else { return };
-        let before = consumer.backlog.octets();
-        consumer.backlog.settle(association.buffered(consumer.stream));
-        self.backlog = self.backlog.saturating_sub(before - consumer.backlog.octets());
-    }
 }
-
-impl DataConsumer {
-    /// One message always may wait, whatever its size.
-    fn has_room_for(&self, message: &Message) -> bool {
-        self.backlog.messages() == 0
-            || self.backlog.messages() < MAX_BACKLOG_MESSAGES
-                && self.backlog.octets() + message.payload.len() <= self.allowance()
-    }
-}
-
-/// Packets of one association in one batch: a burst of a whole window would overrun the client's socket. The rest goes
-/// with the next batch or tick.
-const MAX_BURST: usize = 64;

@@ -1,10 +1,11 @@
 //! The worker: all transports, producers, consumers and taps of one thread, and the commands upon them.
 //!
 //! This file holds the state. Commands of signaling are in [`transports`], [`tracks`] and [`channels`], what arrives in
-//! [`datagrams`], [`media`] and [`messages`], RTCP in [`reports`], time in [`timers`]; [`pacing`] lets packets out,
+//! [`datagrams`], [`media`] and [`messages`] ([`backpressure`] keeps those back), RTCP in [`reports`], time in [`timers`]; [`pacing`] lets packets out,
 //! [`sharing`] says how much of what, [`audio`] who speaks.
 
 mod audio;
+mod backpressure;
 mod channels;
 mod datagrams;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -179,6 +180,8 @@ pub struct Worker {
     dirty: Vec<usize>,
     /// Transports whose association has something to send.
     data_dirty: Vec<usize>,
+    /// Data producers whose consumers have no room, longest first.
+    waiting_producers: VecDeque<usize>,
     /// Transports where packets wait for their time.
     timed: Vec<usize>,
     /// Reused for each sharing.
@@ -224,6 +227,7 @@ impl Worker {
             control: ControlQueue::default(),
             dirty: Vec::new(),
             data_dirty: Vec::new(),
+            waiting_producers: VecDeque::new(),
             timed: Vec::new(),
             claims: Vec::new(),
             events: VecDeque::new(),
@@ -366,7 +370,7 @@ impl Worker {
 #[cfg(test)]
 impl Worker {
     /// How many of each thing there are.
-    pub(crate) fn census(&self) -> [usize; 17] {
+    pub(crate) fn census(&self) -> [usize; 18] {
         [
             self.transports.len(),
             self.producers.len(),
@@ -385,6 +389,7 @@ impl Worker {
             self.data_producer_keys.len(),
             self.data_consumer_keys.len(),
             self.data_dirty.len(),
+            self.waiting_producers.len(),
         ]
     }
 }

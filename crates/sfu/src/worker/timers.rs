@@ -16,8 +16,8 @@ impl Worker {
             return asks;
         }
         let tick = self.clock.at(self.next_tick);
-        let tick = self.next_release().map_or(tick, |us| tick.min(self.clock.at_us(us)));
-        Some(asks.map_or(tick, |asks| tick.min(asks)))
+        let release = self.next_release().map(|us| self.clock.at_us(us));
+        [release, self.next_data_burst(), asks].into_iter().flatten().chain([tick]).min()
     }
 
     /// Looks at everything that waits for time. Cheap to call early: it does nothing then.
@@ -36,6 +36,7 @@ impl Worker {
                 self.tick_transport(now, ms, key);
             }
         }
+        self.tick_waiting(now);
         self.tick_layers(now, ms);
         self.tick_audio(ms);
     }
