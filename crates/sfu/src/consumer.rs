@@ -181,7 +181,7 @@ impl Consumer {
     }
 
     pub fn clock_rate(&self) -> u32 {
-        self.agreed.parameters.codecs.first().map_or(90_000, |c| c.clock_rate)
+        self.agreed.clock_rate
     }
 }
 
@@ -256,8 +256,8 @@ impl HeaderBuffer {
         };
         let ids = &consumer.agreed.extensions;
         let mut writer = ExtensionWriter::new(&mut bytes[FIXED_HEADER..]);
-        if let (Some(id), Some(mid)) = (ids.get(Extension::Mid), &consumer.agreed.parameters.mid) {
-            writer.push(id, mid.as_bytes()).ok()?;
+        if let Some(id) = ids.get(Extension::Mid) {
+            writer.push(id, consumer.agreed.mid.as_bytes()).ok()?;
         }
         if let Some(id) = ids.get(Extension::AbsSendTime) {
             writer.push(id, &fresh.send_time.to_bytes()).ok()?;

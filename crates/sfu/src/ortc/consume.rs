@@ -19,7 +19,9 @@ pub struct Consumed {
     pub rtx: Option<(u8, u32)>,
     pub ssrc: u32,
     pub extensions: ExtensionIds,
-    pub parameters: RtpParameters,
+    pub clock_rate: u32,
+    pub mid: Box<str>,
+    pub cname: Box<str>,
 }
 
 /// What the consumer's transport adds.
@@ -31,12 +33,12 @@ pub struct Placement {
     pub cname: String,
 }
 
-/// Whether and how a device with `capabilities` can receive `produced`.
+/// Whether and how a device with `capabilities` can receive `produced`. The parameters are for the device alone: nobody here keeps them.
 pub fn consume(
     produced: &Produced,
     capabilities: &RtpCapabilities,
     place: Placement,
-) -> Result<Consumed, Error> {
+) -> Result<(Consumed, RtpParameters), Error> {
     if capabilities.codecs.len() > MAX_CAPABILITIES || capabilities.header_extensions.len() > MAX_CAPABILITIES
     {
         return Err(Error::Limit("capabilities"));
@@ -68,7 +70,7 @@ pub fn consume(
         codecs.push(codec);
     }
     let media = codecs.first().filter(|c| !is_rtx(&c.mime_type)).ok_or(Error::CannotConsume)?;
-    let payload_type = media.payload_type;
+    let (payload_type, clock_rate) = (media.payload_type, media.clock_rate);
     codecs.retain(|c| !is_rtx(&c.mime_type) || apt(&c.parameters) == Some(payload_type));
     let rtx_payload_type = codecs.iter().find(|c| is_rtx(&c.mime_type)).map(|c| c.payload_type);
 
@@ -93,6 +95,7 @@ pub fn consume(
     }
 
     let rtx = rtx_payload_type.map(|payload_type| (payload_type, place.rtx_ssrc));
+    let (mid, cname) = (place.mid.as_str().into(), place.cname.as_str().into());
     let parameters = RtpParameters {
         mid: Some(place.mid),
         codecs,
@@ -101,15 +104,18 @@ pub fn consume(
         rtcp: RtcpParameters { cname: Some(place.cname), reduced_size: Some(true) },
         msid: produced.consumable.msid.clone(),
     };
-    Ok(Consumed {
+    let consumed = Consumed {
         consumer_type: produced.consumer_type,
         codec: produced.codec,
         payload_type,
         rtx,
         ssrc: place.ssrc,
         extensions,
-        parameters,
-    })
+        clock_rate,
+        mid,
+        cname,
+    };
+    Ok((consumed, parameters))
 }
 
 fn encoding(produced: &Produced, ssrc: u32, rtx: Option<(u8, u32)>) -> RtpEncodingParameters {

@@ -325,8 +325,7 @@ impl Worker {
             consumer.note_sent_report(info.compact_ntp(), now);
             let ssrc = consumer.agreed.ssrc;
             write_sender_report(compound, ssrc, &info, &[]);
-            let cname = consumer.agreed.parameters.rtcp.cname.as_deref().unwrap_or_default();
-            write_sdes_cname(compound, ssrc, cname.as_bytes());
+            write_sdes_cname(compound, ssrc, consumer.agreed.cname.as_bytes());
             if compound.len() > COMPOUND_FULL {
                 push_compound(transport, compound, ms);
             }

@@ -147,7 +147,7 @@ impl Worker {
         };
         let place =
             consume::Placement { mid: transport.next_mid.to_string(), ssrc, rtx_ssrc: ssrc + 1, cname };
-        let agreed = consume::consume(&source.agreed, capabilities, place)?;
+        let (agreed, rtp_parameters) = consume::consume(&source.agreed, capabilities, place)?;
         let codec = video_codec(agreed.codec);
         // Below 2^15, so that losing the first packets cannot lose a roll-over (RFC 3711 §3.3.1).
         let first_out = self.random.random_range(1..0x7000);
@@ -159,7 +159,7 @@ impl Worker {
             producer_id: producer,
             kind: source.agreed.kind,
             consumer_type: agreed.consumer_type,
-            rtp_parameters: agreed.parameters.clone(),
+            rtp_parameters,
             producer_paused: source.paused,
         };
         let rtx_ssrc = agreed.rtx.map(|(_, ssrc)| ssrc);
