@@ -4,6 +4,7 @@ use crate::backend::{Backend, Caller, OUTBOX_CAPACITY};
 use crate::events::{self, Request};
 use crate::gate::{Gate, Verdict};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use socketioxide::extract::{AckSender, SocketRef};
 use socketioxide::handler::FromMessageParts;
 use socketioxide::socket::Socket;
@@ -98,8 +99,11 @@ impl<B: Backend> Session<B> {
         }
         let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
         let answer = within(self.answer_time, self.backend.join(self.caller.clone(), request, outbox)).await;
-        self.outgoing.answer(ack, &answer).await;
-        let Ok(joined) = answer else { return };
+        let joined = match answer {
+            Ok(joined) => joined,
+            Err(failure) => return self.outgoing.fail(ack, &failure).await,
+        };
+        self.outgoing.answer(ack, &spaced(&joined)).await;
         // The socket's writer sends the answer before it takes the next message. Its buffer is as large as what it ever
         // took at once, and this is the largest there is: everybody in the room, twice.
         tokio::task::yield_now().await;
@@ -269,6 +273,18 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// The same JSON with some spaces more: as many as an event is longer than an answer. The socket's buffer keeps the size of
+/// the first, and would double for a second that is a few octets longer.
+fn spaced(payload: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+    let spaced = serde_json::to_string(payload).map(|json| json.replacen('{', SPACED, 1));
+    spaced.and_then(RawValue::from_string).map_err(|error| {
+        tracing::error!(%error, "cannot encode an answer");
+        Failure::new(Code::Internal, "The answer could not be written.")
+    })
+}
+
+/// `42["room-joined",` instead of `430[`.
+const SPACED: &str = "{               ";
 /// A phone that changes networks is silent for a few seconds and comes back; the heartbeat takes 45.
 const STALL_TIME: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);

@@ -151,6 +151,8 @@ fn measure(options: &Options, shape: Shape) -> Result<Value> {
 fn ours(options: &Options, shape: Shape, plan: &Plan) -> Result<Measured> {
     let server = greenroom::Server::start(&options.server)?;
     server.open_room("forward")?;
+    // What is loaded with the first guest is not a guest's.
+    server.lobby("forward")?.join(greenroom::Guest::Publisher)?.leave()?;
     let before = process::memory(server.pid())?;
     let mut room = server.fill("forward", shape.publishers, shape.subscribers)?;
     let outcome = load::run(&mut room, plan, server.pid())?;
