@@ -18,6 +18,8 @@ pub struct Transmit<'a> {
 pub struct Egress {
     buffer: Vec<u8>,
     sizes: Vec<u16>,
+    /// The most octets there were at once, slowly forgotten.
+    peak: usize,
     /// Whether large packets are padded to [`GRAIN`]: see [`crate::Worker::set_gathering`].
     pub evens_out: bool,
     pub dropped: u64,
@@ -114,12 +116,15 @@ impl Egress {
         self.clear();
     }
 
-    /// Forgets what is queued; a burst's memory is given back.
+    /// Forgets what is queued. A burst's memory is given back, but not in the middle of it: when many packets come, this
+    /// is the worst moment to ask for memory again and again.
     pub fn clear(&mut self) {
+        self.peak = (self.peak - self.peak / FORGETTING).max(self.buffer.len());
         self.buffer.clear();
         self.sizes.clear();
-        if self.buffer.capacity() > KEPT_CAPACITY {
-            self.buffer.shrink_to(KEPT_CAPACITY);
+        if self.buffer.capacity() > KEPT_CAPACITY.max(4 * self.peak) {
+            self.buffer.shrink_to(KEPT_CAPACITY.max(2 * self.peak));
+            self.sizes.shrink_to(KEPT_SIZES);
         }
     }
 }
@@ -138,7 +143,11 @@ const WORTH_PADDING: usize = 400;
 const PADDING_BIT: u8 = 0x20;
 /// More than a batch of datagrams makes for one peer of a large room.
 const MAX_QUEUED: usize = 512 * 1024;
-const KEPT_CAPACITY: usize = 32 * 1024;
+/// A few packets: who receives one camera needs no more.
+const KEPT_CAPACITY: usize = 4 * 1024;
+const KEPT_SIZES: usize = 64;
+/// A peak is half forgotten after so many times seven tenths: some seconds of one camera.
+const FORGETTING: usize = 256;
 /// Ethernet's payload; a larger packet would be fragmented.
 const MAX_DATAGRAM: usize = 1600;
 /// Linux's UDP_MAX_SEGMENTS, and what one IPv4 datagram can announce.
@@ -168,5 +177,23 @@ mod tests {
         sent.clear();
         egress.flush(path, &mut |t| sent.push((t.segment_size, t.contents.len())));
         assert_eq!(sent, [(1200, 54 * 1200), (1200, 46 * 1200)]);
+    }
+    #[test]
+    fn a_burst_keeps_its_memory_while_it_lasts_and_gives_it_back_later() {
+        let path = Path::from("192.0.2.1:5".parse::<SocketAddr>().unwrap());
+        let mut egress = Egress::default();
+        let mut round = |packets: usize| {
+            for _ in 0..packets {
+                egress.buffer.extend_from_slice(&[0; 1_000]);
+                egress.sizes.push(1_000);
+            }
+            egress.flush(path, &mut |_| {});
+            egress.buffer.capacity()
+        };
+        let burst: Vec<usize> = (0..100).map(|n| round(if n % 3 == 0 { 100 } else { 1 })).collect();
+        assert!(burst.iter().all(|kept| *kept == burst[0] && *kept >= 100_000), "{burst:?}");
+        let quiet: Vec<usize> = (0..2_000).map(|_| round(2)).collect();
+        assert!(quiet[1_999] <= 8_192, "{}", quiet[1_999]);
+        assert!(quiet.windows(2).filter(|pair| pair[0] != pair[1]).count() <= 6, "given back in few steps");
     }
 }
