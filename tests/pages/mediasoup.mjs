@@ -1,6 +1,7 @@
 // A dashboard of somebody else's: an unmodified mediasoup-client over socket.io-client, and what a test asks of it.
 import { Device } from 'mediasoup-client';
 import { io } from 'socket.io-client';
+import { consumeRedundant, publishRedundant, soundReceived } from './redundant.mjs';
 
 const state = { notices: [], producers: new Map(), consumers: new Map(), dataProducers: new Map(), dataConsumers: new Map() };
 
@@ -230,11 +231,28 @@ async function restartIce(direction) {
   return iceParameters;
 }
 
+/** The same by hand, redundantly. */
+async function publishSoundTwice() {
+  const { id, connection } = await publishRedundant(request);
+  state.redundant = connection;
+  return id;
+}
+
+async function consumeSoundTwice(producerId) {
+  const { id, codecs, connection } = await consumeRedundant(request, producerId, state.device.recvRtpCapabilities);
+  state.redundant = connection;
+  return { id, codecs };
+}
+
+/** Packets of sound and repetitions in them, of the redundant connection or of mediasoup-client's. */
+const soundCounted = () => soundReceived(state.redundant ?? state.recv);
+
 const noticesOf = event => state.notices.filter(notice => notice.event === event).map(notice => notice.data);
 const connection = () => ({ send: state.send?.connectionState, recv: state.recv?.connectionState, socket: state.socket?.connected });
 
 window.client = {
   ...{ state, join, start, request, ask, publish, consume, counted, watch, watched, closeProducer, dropConsumer, lieAboutStreams },
+  ...{ publishSoundTwice, consumeSoundTwice, soundCounted },
   ...{ restartIce, noticesOf, connection },
   ...{ publishData, consumeData, say, flood, heardOn, dataState, sentState, closeConsumer, closeData },
 };

@@ -97,6 +97,7 @@ fn read_records(media: OwnedFd, routes: &Routes) {
                 }
             }
             Ok(None) => return,
+                    Content::RoundTrip(ms) => Input::RoundTrip { ms },
             Err(error) => {
                 tracing::error!(%error, "the media pipe broke");
                 return;
@@ -166,7 +167,9 @@ impl Control {
                     active: AtomicBool::new(true),
                     counters: Counters::default(),
                 });
+                red_payload_type,
             }
+                capture_time_id,
             ToWorker::RemoveFeed { feed } => self.remove_feed(feed),
             ToWorker::PauseFeed { feed, paused } => {
                 if let Some(feed) = self.feeds.get(&feed) {
@@ -176,7 +179,9 @@ impl Control {
                     }
                 }
             }
+                    red_payload_type,
             ToWorker::BindSlot { slot, occupant } => {
+                    capture_time_id,
                 self.around.slots.bind(slot, occupant);
                 self.nudge_all();
             }

@@ -1,6 +1,8 @@
 //! What all threads share of one guest's track: its queue, whether it may be heard, its counters.
 
 use crate::locked;
+use rtp::ext::AbsCaptureTime;
+use rtp::packet::Packet;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,11 +19,20 @@ pub struct Feed {
     pub kind: MediaKind,
     pub codec: Codec,
     pub payload_type: u8,
+    pub red_payload_type: Option<u8>,
     pub orientation_id: Option<u8>,
+    pub capture_time_id: Option<u8>,
     pub inbox: Inbox,
     /// False while paused and after removal: nothing of it reaches a slot then.
     pub active: AtomicBool,
     pub counters: Counters,
+}
+
+impl Feed {
+    /// When what `packet` carries was captured, if it says.
+    pub fn capture_time(&self, packet: &Packet<'_>) -> Option<AbsCaptureTime> {
+        AbsCaptureTime::parse(packet.extension(self.capture_time_id?)?)
+    }
 }
 
 /// Added to by the feed's thread, read once a second.
@@ -42,6 +53,7 @@ pub struct Counters {
 pub enum Input {
     Packet { arrival_ns: u64, bytes: Vec<u8> },
     SenderReport { ntp: u64, rtp_timestamp: u32 },
+    RoundTrip { ms: u32 },
 }
 
 /// From the reading thread to the one that works on this track.

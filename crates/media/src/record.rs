@@ -1,7 +1,7 @@
 //! Media records as they come out of the pipe; the layout is in `wire::link`.
 
 use std::io::{self, Read};
-use wire::link::{FeedId, MAX_RECORD, RECORD_HEADER, RECORD_RTP, RECORD_SENDER_REPORT};
+use wire::link::{FeedId, MAX_RECORD, RECORD_HEADER, RECORD_ROUND_TRIP, RECORD_RTP, RECORD_SENDER_REPORT};
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Content<'a> {
         ntp: u64,
         rtp_timestamp: u32,
     },
+    /// Milliseconds to the guest and back.
+    RoundTrip(u32),
     /// Of a newer engine.
     Unknown,
 }
@@ -83,6 +85,10 @@ fn parse(bytes: &[u8]) -> Record<'_> {
                 _ => Content::Unknown,
             }
         }
+        RECORD_ROUND_TRIP => match rest.first_chunk::<4>() {
+            Some(ms) => Content::RoundTrip(u32::from_le_bytes(*ms)),
+            None => Content::Unknown,
+        },
         _ => Content::Unknown,
     };
     Record {
@@ -122,6 +128,8 @@ mod tests {
             bytes.extend_from_slice(&buffer[..length]);
             let length = outputs::record::encode_sender_report_record(&mut buffer, i, 5, 1 << 63 | 1, 77);
             bytes.extend_from_slice(&buffer[..length]);
+            let length = outputs::record::encode_round_trip_record(&mut buffer, i, 6, 1_000 + i);
+            bytes.extend_from_slice(&buffer[..length]);
         }
         for step in [1, 7, 4096, 1 << 20] {
             let mut records = Records::new(Trickle(&bytes, step));
@@ -132,6 +140,8 @@ mod tests {
                 assert_eq!(record.content, Content::Rtp(&vec![i as u8; length]));
                 let report = records.next_record().unwrap().unwrap();
                 assert_eq!(report.content, Content::SenderReport { ntp: 1 << 63 | 1, rtp_timestamp: 77 });
+                let round_trip = records.next_record().unwrap().unwrap();
+                assert_eq!(round_trip.content, Content::RoundTrip(1_000 + i));
             }
             assert_eq!(records.next_record().unwrap(), None);
         }
@@ -142,10 +152,12 @@ mod tests {
         for bytes in [vec![0, 0, 0], vec![15, 0, 0], vec![0xff; 100]] {
             assert!(Records::new(&bytes[..]).next_record().is_err());
         }
-        let mut short_report = vec![17, 0, RECORD_SENDER_REPORT];
-        short_report.resize(17, 0);
-        let mut records = Records::new(&short_report[..]);
-        assert_eq!(records.next_record().unwrap().unwrap().content, Content::Unknown);
+        for kind in [RECORD_SENDER_REPORT, RECORD_ROUND_TRIP] {
+            let mut short = vec![17, 0, kind];
+            short.resize(17, 0);
+            let mut records = Records::new(&short[..]);
+            assert_eq!(records.next_record().unwrap().unwrap().content, Content::Unknown);
+        }
         let mut future = vec![16, 0, 9];
         future.resize(16, 0);
         assert_eq!(Records::new(&future[..]).next_record().unwrap().unwrap().content, Content::Unknown);

@@ -7,6 +7,7 @@
 
 use crate::locked;
 use rtp::clock::{GuestClock, SenderClock};
+use rtp::ext::AbsCaptureTime;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use wire::ortc::MediaKind;
@@ -85,6 +86,17 @@ impl GuestTiming {
         stream.clock.on_report(guest, ntp, rtp_timestamp);
     }
 
+    /// A packet, already handled, says when what it carries was captured.
+    pub fn handle_capture_time(&self, kind: MediaKind, captured: AbsCaptureTime, rtp_timestamp: u32) {
+        let mut inner = locked(&self.0);
+        let (guest, stream) = inner.stream(kind);
+        let had_it = stream.clock.has_capture_times();
+        stream.clock.on_capture_time(guest, captured.sender_ntp(), rtp_timestamp);
+        if stream.clock.has_capture_times() != had_it {
+            inner.forget();
+        }
+    }
+
     /// A packet came, in whatever order.
     pub fn handle_packet(&self, kind: MediaKind, arrival_ns: u64, rtp_timestamp: u32) {
         let mut inner = locked(&self.0);
@@ -109,6 +121,9 @@ impl GuestTiming {
         let captured_ns = stream.clock.capture_time_ns(guest, rtp_timestamp)?;
         match kind {
             MediaKind::Video => Some(captured_ns),
+            MediaKind::Audio if stream.clock.has_capture_times() => {
+                Some(captured_ns.saturating_sub(LOOKAHEAD_NS))
+            }
             MediaKind::Audio => Some(captured_ns.saturating_sub(SOUND_IS_OLDER_NS)),
         }
     }
@@ -257,10 +272,11 @@ fn difference(later: u64, earlier: u64) -> i64 {
     i64::try_from(i128::from(later) - i128::from(earlier)).unwrap_or_default().clamp(-MAX_NS, MAX_NS)
 }
 
-/// Sound is older than its timestamps say: Opus looks 6.5 ms ahead (RFC 6716 §2, the encoder's default), and browsers' sender
-/// reports pair the first sample of a packet of 20 ms with the time at which it was sent, when its last one is there.
-/// Seen with Chromium 156: a flash and a beep made together came 30 ms apart by sender reports.
-const SOUND_IS_OLDER_NS: u64 = 26_500_000;
+/// Opus looks 6.5 ms ahead (RFC 6716 §2, the encoder's default): what comes out of a packet is older than its timestamp says.
+const LOOKAHEAD_NS: u64 = 6_500_000;
+/// And browsers' sender reports pair the first sample of a packet of 20 ms with the time at which it was sent, when its
+/// last one is there. Seen with Chromium 156: a flash and a beep made together came 30 ms apart by sender reports.
+const SOUND_IS_OLDER_NS: u64 = LOOKAHEAD_NS + 20_000_000;
 /// Five seconds of packets of 20 ms.
 const SOUND_MEMORY: usize = 250;
 /// Five seconds at 30 fps.

@@ -7,6 +7,7 @@ use common::microphone::{FREQUENCY, Microphone, PAYLOAD_TYPE, strength};
 use greenroom_media::audio::{LEAD_NS, SAMPLE_RATE, TICK_NS, Track};
 use greenroom_media::feed::{Counters, Feed, Inbox, Input};
 use greenroom_media::timing::GuestTiming;
+use rtp::ext::AbsCaptureTime;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,10 @@ use wire::ortc::MediaKind;
 
 /// One guest's sound, ten milliseconds at a time.
 struct Stage {
+    /// How often each packet is sent once more, within those after it (RFC 2198).
+    repeats: usize,
+    /// The last packets, oldest first.
+    sent: Vec<Vec<u8>>,
     feed: Arc<Feed>,
     timing: Arc<GuestTiming>,
     track: Track,
@@ -34,7 +39,9 @@ impl Stage {
             kind: MediaKind::Audio,
             codec: Codec::Opus,
             payload_type: PAYLOAD_TYPE,
+            red_payload_type: Some(RED_PAYLOAD_TYPE),
             orientation_id: None,
+            capture_time_id: None,
             inbox: Inbox::default(),
             active: AtomicBool::new(true),
             counters: Counters::default(),
@@ -42,14 +49,48 @@ impl Stage {
         let timing = Arc::<GuestTiming>::default();
         let track = Track::new(feed.clone(), timing.clone());
         let microphone = Microphone::new();
-        Self { feed, timing, track, microphone, now_ns: START, under_way: Vec::new(), heard: Vec::new() }
+        Self {
+            repeats: 0,
+            sent: Vec::new(),
+            feed,
+            timing,
+            track,
+            microphone,
+            now_ns: START,
+            under_way: Vec::new(),
+            heard: Vec::new(),
+        }
     }
 
     /// Sends the next 20 ms of sound, to arrive `delay_ns` from now.
     fn send(&mut self, delay_ns: u64) {
-        let bytes = self.microphone.record();
+        let bytes = self.next_packet();
         let arrival_ns = self.now_ns + delay_ns;
         self.under_way.push((arrival_ns, Input::Packet { arrival_ns, bytes }));
+    }
+
+    /// The next 20 ms; with repeats, the packets before them too.
+    fn next_packet(&mut self) -> Vec<u8> {
+        let packet = self.microphone.record();
+        self.sent.push(packet.clone());
+        let older = self.sent.len() - 1;
+        let repeated = older.min(self.repeats);
+        self.sent.drain(..older - repeated);
+        if self.repeats == 0 {
+            return packet;
+        }
+        let mut bytes = packet[..RTP_HEADER].to_vec();
+        bytes[1] = RED_PAYLOAD_TYPE;
+        for (age, old) in (1..=repeated as u32).rev().zip(&self.sent) {
+            let word = (age * 960) << 10 | (old.len() - RTP_HEADER) as u32;
+            bytes.push(0x80 | PAYLOAD_TYPE);
+            bytes.extend(&word.to_be_bytes()[1..]);
+        }
+        bytes.push(PAYLOAD_TYPE);
+        for packet in &self.sent {
+            bytes.extend(&packet[RTP_HEADER..]);
+        }
+        bytes
     }
 
     /// Lives through 10 ms.
@@ -72,7 +113,7 @@ impl Stage {
         for _ in 0..milliseconds / 20 {
             match delay() {
                 Some(delay_ns) => self.send(delay_ns),
-                None => drop(self.microphone.record()),
+                None => drop(self.next_packet()),
             }
             self.tick();
             self.tick();
@@ -136,6 +177,50 @@ fn lost_packets_are_rebuilt_from_the_ones_after_them() {
     // One packet in ten is lost; of the two seconds, hardly anything is guessed.
     assert!(guessed <= 2 * 960, "{guessed} samples");
     assert!((rebuilt / clean - 1.0).abs() < 0.1, "{rebuilt} for {clean}");
+}
+
+#[test]
+fn lost_packets_are_taken_from_the_ones_after_them_where_those_repeat_them() {
+    // A tone without a break, which in-band error correction leaves alone; two packets in a row are lost.
+    let guessed = |repeats: usize| {
+        let mut stage = Stage { repeats, ..Stage::new() };
+        let mut number = 0;
+        let mut lossy = || {
+            number += 1;
+            (number % 10 > 1).then_some(0)
+        };
+        stage.live(4_000, &mut lossy);
+        let early = stage.concealed();
+        stage.live(4_000, &mut lossy);
+        let strengths = stage.strengths(400);
+        assert!(repeats == 0 || strengths.iter().all(|tone| (0.2..0.3).contains(tone)), "{strengths:?}");
+        stage.concealed() - early
+    };
+    let (without, with) = (guessed(0), guessed(2));
+    assert!(without > 20 * 960, "{without} samples");
+    assert!(with <= 2 * 960, "{with} samples");
+}
+
+#[test]
+fn redundancy_that_makes_no_sense_is_left_aside() {
+    let mut stage = Stage { repeats: 2, ..Stage::new() };
+    stage.live(1_000, &mut || Some(0));
+    for n in 0..40_u8 {
+        let mut bytes = stage.next_packet();
+        // Cut off; of another codec; a repetition of the future.
+        match n % 4 {
+            0 => bytes.truncate(RTP_HEADER + 9),
+            1 => bytes[RTP_HEADER + 8] = 96,
+            2 => bytes[RTP_HEADER + 1] = 0xff,
+            _ => {}
+        }
+        let arrival_ns = stage.now_ns;
+        stage.under_way.push((arrival_ns, Input::Packet { arrival_ns, bytes }));
+        stage.tick();
+        stage.tick();
+    }
+    stage.live(1_000, &mut || Some(0));
+    assert!(stage.strengths(50).iter().all(|tone| (0.2..0.3).contains(tone)));
 }
 
 #[test]
@@ -212,7 +297,8 @@ fn a_sender_with_a_fast_clock_is_followed_for_long_without_a_hole() {
 
 /// Sound takes `sound_ms` from microphone to worker, pictures `picture_ms` from camera to decoded; where a flash and a
 /// beep of one moment are seen and heard apart (picture minus sound, milliseconds): by timestamp, and as handed over.
-fn flash_and_beep(sound_ms: u64, picture_ms: u64) -> (f64, f64) {
+/// `tells`: packets say when they were captured, once a second, and sender reports are off by 50 ms.
+fn flash_and_beep(sound_ms: u64, picture_ms: u64, tells: bool) -> (f64, f64) {
     let mut stage = Stage::new();
     stage.microphone.amplitude = 0.0;
     let wall = |at_ns: u64| {
@@ -226,12 +312,21 @@ fn flash_and_beep(sound_ms: u64, picture_ms: u64) -> (f64, f64) {
         let captured_ns = stage.now_ns;
         let beep = step >= 1_000 && step % 100 == 0;
         stage.microphone.amplitude = if beep { 0.5 } else { 0.0 };
+        let wrong_ns = if tells { 50 * MS } else { 0 };
         if step % 250 == 10 {
             stage.timing.handle_sender_report(
                 MediaKind::Audio,
-                wall(captured_ns),
+                wall(captured_ns + wrong_ns),
                 stage.microphone.timestamp,
             );
+        }
+        if tells && step % 50 == 5 {
+            // The first sample of this packet is 20 ms old when it is sent.
+            let told = AbsCaptureTime { ntp: wall(captured_ns - 20 * MS), offset: None };
+            stage.timing.handle_capture_time(MediaKind::Audio, told, stage.microphone.timestamp);
+            // By another clock than the reports', with word on how they differ.
+            let told = AbsCaptureTime { ntp: wall(captured_ns) + (7 << 32), offset: Some(7 << 32) };
+            stage.timing.handle_capture_time(MediaKind::Video, told, picture_timestamp(step));
         }
         if step % 50 == 20 {
             stage.timing.handle_sender_report(MediaKind::Video, wall(captured_ns), picture_timestamp(step));
@@ -278,12 +373,12 @@ fn flash_and_beep(sound_ms: u64, picture_ms: u64) -> (f64, f64) {
 #[test]
 fn a_flash_and_a_beep_of_one_moment_meet_again_however_they_travel() {
     for (sound_ms, picture_ms) in [(0, 0), (0, 40), (0, 100), (40, 0), (100, 20), (20, 200)] {
-        let (by_time, handed_over) = flash_and_beep(sound_ms, picture_ms);
-        assert!(by_time.abs() < 12.0, "{sound_ms}/{picture_ms}: {by_time} ms by timestamp");
-        assert!(
-            (-20.0..12.0).contains(&handed_over),
-            "{sound_ms}/{picture_ms}: {handed_over} ms as handed over"
-        );
+        for tells in [false, true] {
+            let (by_time, handed_over) = flash_and_beep(sound_ms, picture_ms, tells);
+            let story = format!("{sound_ms}/{picture_ms}, capture times {tells}");
+            assert!(by_time.abs() < 12.0, "{story}: {by_time} ms by timestamp");
+            assert!((-20.0..12.0).contains(&handed_over), "{story}: {handed_over} ms as handed over");
+        }
     }
 }
 
@@ -316,5 +411,7 @@ fn sound_reaches_a_reader_in_time_with_its_level() {
     });
 }
 
+const RTP_HEADER: usize = 12;
+const RED_PAYLOAD_TYPE: u8 = 63;
 const MS: u64 = 1_000_000;
 const START: u64 = 5_000_000_000_000;

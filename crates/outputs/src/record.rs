@@ -1,6 +1,6 @@
 //! Media records as the forwarding thread writes them into the worker's pipe; the layout is in `wire::link`.
 
-use wire::link::{FeedId, MAX_RECORD, RECORD_HEADER, RECORD_RTP, RECORD_SENDER_REPORT};
+use wire::link::{FeedId, MAX_RECORD, RECORD_HEADER, RECORD_ROUND_TRIP, RECORD_RTP, RECORD_SENDER_REPORT};
 
 /// Puts one RTP packet into `buffer` and says how many bytes to write. `None`: the packet is larger than a record
 /// may be (no sane path MTU lets that happen).
@@ -30,6 +30,18 @@ pub fn encode_sender_report_record(
     SENDER_REPORT_LENGTH
 }
 
+/// Puts the time to the guest and back into `buffer` and says how many bytes to write.
+pub fn encode_round_trip_record(
+    buffer: &mut [u8; MAX_RECORD],
+    feed: FeedId,
+    arrival_ns: u64,
+    round_trip_ms: u32,
+) -> usize {
+    put_header(buffer, ROUND_TRIP_LENGTH as u16, RECORD_ROUND_TRIP, feed, arrival_ns);
+    buffer[16..20].copy_from_slice(&round_trip_ms.to_le_bytes());
+    ROUND_TRIP_LENGTH
+}
+
 fn put_header(buffer: &mut [u8; MAX_RECORD], length: u16, kind: u8, feed: FeedId, arrival_ns: u64) {
     buffer[0..2].copy_from_slice(&length.to_le_bytes());
     buffer[2] = kind;
@@ -39,6 +51,7 @@ fn put_header(buffer: &mut [u8; MAX_RECORD], length: u16, kind: u8, feed: FeedId
 }
 
 const SENDER_REPORT_LENGTH: usize = RECORD_HEADER + 12;
+const ROUND_TRIP_LENGTH: usize = RECORD_HEADER + 4;
 
 #[cfg(test)]
 mod tests {
@@ -55,6 +68,8 @@ mod tests {
         let length = encode_sender_report_record(&mut buffer, 7, 0, 1 << 32, 9);
         assert_eq!(length, 28);
         assert_eq!(&buffer[16..28], &[0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0]);
+        let length = encode_round_trip_record(&mut buffer, 7, 0, 0x0102);
+        assert_eq!((length, buffer[2], &buffer[16..20]), (20, RECORD_ROUND_TRIP, &[2, 1, 0, 0][..]));
     }
 
     #[test]

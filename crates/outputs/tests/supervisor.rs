@@ -147,7 +147,9 @@ fn feed(feed: FeedId) -> Feed {
         clock_rate: 90_000,
         channels: 1,
         payload_type: 96,
+        red_payload_type: None,
         orientation_id: None,
+        capture_time_id: None,
     }
 }
 

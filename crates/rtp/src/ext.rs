@@ -150,13 +150,18 @@ impl PlayoutDelay {
 pub struct AbsCaptureTime {
     /// NTP timestamp, 32.32 fixed point.
     pub ntp: u64,
-    /// What to add to reach the clock of the sender's RTCP reports, 32.32 fixed point.
+    /// How far that clock is ahead of the sender's, where they are not the same; 32.32 fixed point.
     pub offset: Option<i64>,
 }
 
 impl AbsCaptureTime {
     pub fn parse(data: &[u8]) -> Option<Self> {
         Some(Self { ntp: be_u64(data, 0)?, offset: be_u64(data, 8).map(|offset| offset as i64) })
+    }
+
+    /// The same moment by the clock of the sender's RTCP reports.
+    pub fn sender_ntp(&self) -> u64 {
+        self.ntp.wrapping_sub(self.offset.unwrap_or(0) as u64)
     }
 }
 
@@ -313,6 +318,7 @@ mod tests {
         let capture =
             AbsCaptureTime::parse(&[0, 0, 0, 1, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(capture, Some(AbsCaptureTime { ntp: 1 << 32 | 2, offset: Some(-1) }));
+        assert_eq!(capture.map(|c| c.sender_ntp()), Some(1 << 32 | 3));
         assert_eq!(AbsCaptureTime::parse(&[0; 8]), Some(AbsCaptureTime { ntp: 0, offset: None }));
     }
 

@@ -1,7 +1,7 @@
 //! Each parser of this crate, fed with anything: entry points of the fuzz targets, and of the test that replays what
 //! they found (`fuzz/`).
 
-use crate::codec::{VideoCodec, av1, h264, opus, vp8, vp9};
+use crate::codec::{VideoCodec, av1, h264, opus, red, vp8, vp9};
 use crate::dependency::Descriptor;
 use crate::frame::FrameAssembler;
 use crate::jitter::{JitterBuffer, JitterConfig, Popped};
@@ -113,6 +113,8 @@ fn one_payload(body: &[u8]) {
     }
     black_box(av1::SequenceHeader::parse(body));
     black_box(opus::Packet::parse(body).map(|packet| packet.duration_ns()));
+    black_box(red::blocks(body).map(|blocks| blocks.map(|block| block.data.len()).sum::<usize>()));
+    red::set_payload_types(&mut copy, 100);
 }
 
 /// Dependency descriptors of one stream, each against the structures before it, and written anew.

@@ -24,6 +24,7 @@ impl TapSink for Count {
     fn sender_report(&mut self, _tag: u32, _arrival: Instant, _ntp: u64, _rtp_timestamp: u32) {
         self.reports += 1;
     }
+    fn round_trip(&mut self, _tag: u32, _now: Instant, _ms: u32) {}
 }
 
 fn main() {

@@ -12,11 +12,11 @@
 //!
 //! ```text
 //!   0  u16  length of the whole record, little-endian
-//!   2  u8   kind: RECORD_RTP, RECORD_SENDER_REPORT
+//!   2  u8   kind: RECORD_RTP, RECORD_SENDER_REPORT, RECORD_ROUND_TRIP
 //!   3  u8   0
 //!   4  u32  feed, little-endian
 //!   8  u64  arrival, CLOCK_MONOTONIC nanoseconds, little-endian
-//!  16  …    RTP packet; or NTP time u64 LE (32.32 fixed point) and RTP timestamp u32 LE
+//!  16  …    RTP packet; or NTP time u64 LE (32.32 fixed point) and RTP timestamp u32 LE; or milliseconds u32 LE
 //! ```
 //!
 //! End of file on either is the end of the engine: the worker exits.
@@ -35,6 +35,7 @@ pub const TAG_BLAME: u8 = 2;
 pub const EXIT_SOCKET: i32 = 3;
 pub const RECORD_RTP: u8 = 0;
 pub const RECORD_SENDER_REPORT: u8 = 1;
+pub const RECORD_ROUND_TRIP: u8 = 2;
 pub const RECORD_HEADER: usize = 16;
 pub const MAX_RECORD: usize = 4096;
 pub const MAX_MESSAGE: usize = 128 * 1024;
@@ -63,7 +64,8 @@ pub enum ToWorker {
         slot_count: u8,
     },
     /// A guest's track begins. A peer has at most one feed of a kind at a time; a second replaces the first.
-    /// `orientation_id`: the header extension id of `urn:3gpp:video-orientation`, if negotiated.
+    /// `red_payload_type`: that of redundant audio around `codec` (RFC 2198). `orientation_id`, `capture_time_id`: the
+    /// header extension ids of `urn:3gpp:video-orientation` and abs-capture-time, if negotiated.
     AddFeed {
         feed: FeedId,
         peer: PeerId,
@@ -72,7 +74,9 @@ pub enum ToWorker {
         clock_rate: u32,
         channels: u8,
         payload_type: u8,
+        red_payload_type: Option<u8>,
         orientation_id: Option<u8>,
+        capture_time_id: Option<u8>,
     },
     RemoveFeed {
         feed: FeedId,

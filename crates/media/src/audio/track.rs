@@ -8,6 +8,7 @@ use crate::feed::{Feed, Input};
 use crate::slots::Slots;
 use crate::timing::GuestTiming;
 use rtp::codec::opus::{self as opus_packet, MAX_SAMPLES};
+use rtp::codec::red;
 use rtp::jitter::{AudioJitter, AudioJitterConfig, AudioPacket, Silence, Step};
 use rtp::packet::Packet;
 use std::collections::VecDeque;
@@ -31,7 +32,7 @@ pub struct Track {
     /// RTP timestamp of the packet that came last.
     latest: Option<u32>,
     meter: Meter,
-    /// How long the packets are, if each can rebuild the one before it.
+    /// How long after a packet another still comes that repeats it, or can rebuild it.
     rebuilding_ns: Option<i64>,
     /// Something was played since the last reading of the meter.
     heard: bool,
@@ -96,31 +97,50 @@ impl Track {
             Input::SenderReport { ntp, rtp_timestamp } => {
                 self.timing.handle_sender_report(MediaKind::Audio, ntp, rtp_timestamp);
             }
+            // Sound is not asked for again.
+            Input::RoundTrip { .. } => {}
             Input::Packet { arrival_ns, bytes } => {
                 let Ok(packet) = Packet::parse(&bytes) else { return };
-                let Some(sound) = opus_packet::Packet::parse(packet.payload()) else { return };
-                if packet.payload_type() != self.feed.payload_type {
-                    return;
+                if packet.payload_type() == self.feed.payload_type {
+                    self.take_sound(arrival_ns, &packet, packet.payload());
+                } else if Some(packet.payload_type()) == self.feed.red_payload_type {
+                    self.take_redundant(arrival_ns, &packet);
                 }
-                self.timing.handle_packet(MediaKind::Audio, arrival_ns, packet.timestamp());
-                self.latest = Some(packet.timestamp());
-                if let Some(captured) = self.timing.captured_ns(MediaKind::Audio, packet.timestamp()) {
-                    self.timing.handle_sound(captured, arrival_ns);
-                }
-                if sound.has_fec {
-                    self.rebuilding_ns = i64::try_from(sound.duration_ns()).ok();
-                }
-                self.jitter.insert(
-                    arrival_ns,
-                    AudioPacket {
-                        sequence_number: packet.sequence_number(),
-                        timestamp: packet.timestamp(),
-                        samples: sound.samples,
-                        has_fec: sound.has_fec,
-                        dtx: sound.dtx,
-                        item: packet.payload().to_vec(),
-                    },
-                );
+            }
+        }
+    }
+
+    /// `payload`: the sound that is new in the packet.
+    fn take_sound(&mut self, arrival_ns: u64, packet: &Packet<'_>, payload: &[u8]) {
+        let Some(sound) = audio_packet(packet.sequence_number(), packet.timestamp(), payload) else { return };
+        self.timing.handle_packet(MediaKind::Audio, arrival_ns, packet.timestamp());
+        if let Some(captured) = self.feed.capture_time(packet) {
+            self.timing.handle_capture_time(MediaKind::Audio, captured, packet.timestamp());
+        }
+        self.latest = Some(packet.timestamp());
+        if let Some(captured) = self.timing.captured_ns(MediaKind::Audio, packet.timestamp()) {
+            self.timing.handle_sound(captured, arrival_ns);
+        }
+        if sound.has_fec {
+            self.rebuilding_ns = Some(duration_ns(sound.samples));
+        }
+        self.jitter.insert(arrival_ns, sound);
+    }
+
+    /// The newest block is the packet; the others are the ones before it once more, in case they were lost (RFC 2198).
+    fn take_redundant(&mut self, arrival_ns: u64, packet: &Packet<'_>) {
+        let Some(blocks) = red::blocks(packet.payload()) else { return };
+        let mut blocks: Vec<_> = blocks.filter(|b| b.payload_type == self.feed.payload_type).collect();
+        let Some(newest) = blocks.pop().filter(|block| block.timestamp_offset == 0) else { return };
+        self.take_sound(arrival_ns, packet, newest.data);
+        if let Some(oldest) = blocks.first() {
+            self.rebuilding_ns = Some(duration_ns(oldest.timestamp_offset));
+        }
+        for (distance, block) in (1..).zip(blocks.iter().rev()) {
+            let number = packet.sequence_number().wrapping_sub(distance);
+            let timestamp = packet.timestamp().wrapping_sub(block.timestamp_offset);
+            if let Some(sound) = audio_packet(number, timestamp, block.data) {
+                self.jitter.fill(sound);
             }
         }
     }
@@ -206,6 +226,22 @@ impl Track {
         self.stretcher.push(samples);
         true
     }
+}
+
+fn audio_packet(sequence_number: u16, timestamp: u32, payload: &[u8]) -> Option<AudioPacket<Vec<u8>>> {
+    let sound = opus_packet::Packet::parse(payload)?;
+    Some(AudioPacket {
+        sequence_number,
+        timestamp,
+        samples: sound.samples,
+        has_fec: sound.has_fec,
+        dtx: sound.dtx,
+        item: payload.to_vec(),
+    })
+}
+
+fn duration_ns(samples: u32) -> i64 {
+    i64::from(samples) * 1_000_000_000 / i64::from(SAMPLE_RATE)
 }
 
 /// Decodes into `output` and says how many samples per channel are there. What cannot be decoded is silence.

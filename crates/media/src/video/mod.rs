@@ -55,6 +55,7 @@ struct Track {
     held: VecDeque<Held>,
     previewer: Previewer,
     preview_due_ns: u64,
+    round_trip_ns: Option<u64>,
     wanted: bool,
     want_keyframe: KeyFrameWish,
     /// When a picture was last handed over; `None`: the slot has been told that none comes.
@@ -97,6 +98,7 @@ impl Track {
             held: VecDeque::new(),
             previewer: Previewer::default(),
             preview_due_ns: 0,
+            round_trip_ns: None,
             wanted: false,
             want_keyframe: KeyFrameWish::default(),
             shown_ns: None,
@@ -139,6 +141,7 @@ impl Track {
 
     fn start_over(&mut self) {
         self.jitter = JitterBuffer::new(JitterConfig::video());
+        self.set_round_trip();
         self.assembler = FrameAssembler::new(self.codec, self.feed.orientation_id);
         self.held.clear();
         if let Some(decoder) = &mut self.decoder {
@@ -146,8 +149,18 @@ impl Track {
         }
     }
 
+    fn set_round_trip(&mut self) {
+        if let Some(round_trip_ns) = self.round_trip_ns {
+            self.jitter.set_round_trip_ns(round_trip_ns);
+        }
+    }
+
     fn take(&mut self, input: Input) {
         match input {
+            Input::RoundTrip { ms } => {
+                self.round_trip_ns = Some(u64::from(ms) * 1_000_000 + RESENDING_NS);
+                self.set_round_trip();
+            }
             Input::SenderReport { ntp, rtp_timestamp } => {
                 self.timing.handle_sender_report(MediaKind::Video, ntp, rtp_timestamp);
             }
@@ -158,6 +171,9 @@ impl Track {
                     return;
                 }
                 self.timing.handle_packet(MediaKind::Video, arrival_ns, packet.timestamp());
+                if let Some(captured) = self.feed.capture_time(&packet) {
+                    self.timing.handle_capture_time(MediaKind::Video, captured, packet.timestamp());
+                }
                 if self.wanted {
                     let (number, timestamp) = (packet.sequence_number(), packet.timestamp());
                     self.jitter.insert(arrival_ns, number, timestamp, (arrival_ns, bytes));
@@ -334,6 +350,8 @@ impl KeyFrameWish {
     }
 }
 
+/// What a retransmission takes beside the way: the forwarding worker asks every 10 ms, and browsers pace what they send.
+const RESENDING_NS: u64 = 20_000_000;
 const IDLE: Duration = Duration::from_millis(250);
 /// A quarter of a second of 30 fps.
 const MAX_HELD: usize = 8;

@@ -2,7 +2,7 @@
 
 use frame_ipc::{AudioBuffer, AudioInfo, Copied, Event, Reader, SlotState, VideoBuffer, VideoInfo, now_ns};
 use greenroom_media::control::{Exit, run};
-use outputs::record::{encode_rtp_record, encode_sender_report_record};
+use outputs::record::{encode_round_trip_record, encode_rtp_record, encode_sender_report_record};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,9 @@ impl Engine {
             clock_rate: 90_000,
             channels: 1,
             payload_type: super::camera::PAYLOAD_TYPE,
+            red_payload_type: None,
             orientation_id: Some(super::camera::ORIENTATION_ID),
+            capture_time_id: None,
         });
     }
 
@@ -79,7 +81,9 @@ impl Engine {
             clock_rate: 48_000,
             channels: 2,
             payload_type: super::microphone::PAYLOAD_TYPE,
+            red_payload_type: None,
             orientation_id: None,
+            capture_time_id: None,
         });
     }
 
@@ -98,6 +102,12 @@ impl Engine {
     pub fn send_report(&self, feed: FeedId, ntp: u64, rtp_timestamp: u32) {
         let mut buffer = [0; MAX_RECORD];
         let length = encode_sender_report_record(&mut buffer, feed, now_ns(), ntp, rtp_timestamp);
+        rustix::io::write(self.pipe.as_ref().unwrap(), &buffer[..length]).unwrap();
+    }
+
+    pub fn send_round_trip(&self, feed: FeedId, ms: u32) {
+        let mut buffer = [0; MAX_RECORD];
+        let length = encode_round_trip_record(&mut buffer, feed, now_ns(), ms);
         rustix::io::write(self.pipe.as_ref().unwrap(), &buffer[..length]).unwrap();
     }
 

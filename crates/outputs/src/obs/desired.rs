@@ -15,14 +15,37 @@ pub struct Feed {
     pub clock_rate: u32,
     pub channels: u8,
     pub payload_type: u8,
+    pub red_payload_type: Option<u8>,
     pub orientation_id: Option<u8>,
+    pub capture_time_id: Option<u8>,
 }
 
 impl Feed {
     fn announcement(&self) -> ToWorker {
-        let Feed { feed, peer, kind, codec, clock_rate, channels, payload_type, orientation_id } =
-            self.clone();
-        ToWorker::AddFeed { feed, peer, kind, codec, clock_rate, channels, payload_type, orientation_id }
+        let Feed {
+            feed,
+            peer,
+            kind,
+            codec,
+            clock_rate,
+            channels,
+            payload_type,
+            red_payload_type,
+            orientation_id,
+            capture_time_id,
+        } = self.clone();
+        ToWorker::AddFeed {
+            feed,
+            peer,
+            kind,
+            codec,
+            clock_rate,
+            channels,
+            payload_type,
+            red_payload_type,
+            orientation_id,
+            capture_time_id,
+        }
     }
 }
 
@@ -79,10 +102,22 @@ impl WorkerState {
                 clock_rate,
                 channels,
                 payload_type,
+                red_payload_type,
                 orientation_id,
+                capture_time_id,
             } => {
-                let track =
-                    Feed { feed, peer, kind, codec, clock_rate, channels, payload_type, orientation_id };
+                let track = Feed {
+                    feed,
+                    peer,
+                    kind,
+                    codec,
+                    clock_rate,
+                    channels,
+                    payload_type,
+                    red_payload_type,
+                    orientation_id,
+                    capture_time_id,
+                };
                 self.feeds.insert(feed, FeedState { feed: track, paused: false });
             }
             ToWorker::RemoveFeed { feed } => {
@@ -160,7 +195,9 @@ mod tests {
             clock_rate: 90_000,
             channels: 1,
             payload_type: 96,
+            red_payload_type: None,
             orientation_id: None,
+            capture_time_id: None,
         };
         FeedState { feed, paused }
     }

@@ -45,6 +45,8 @@ pub enum Report {
     Doubted,
     /// It carries no time.
     Empty,
+    /// Capture times say it better.
+    Superseded,
 }
 
 /// One stream's clock. Ends with the stream (SSRC).
@@ -56,6 +58,8 @@ pub struct SenderClock {
     arrivals: OffsetFilter,
     tie: Option<Tie>,
     doubted_ns: Option<i64>,
+    /// RTP time of the last capture time that was believed.
+    captured_ns: Option<i64>,
     /// The shared timeline has been found near the arrivals.
     trusted: bool,
 }
@@ -84,6 +88,8 @@ const REPORT_TOLERANCE_NS: i64 = 60 * MS;
 const REPORT_SMOOTHING: i64 = 8;
 /// A first report is believed at once if it speaks of a time this close to the packets'.
 const REPORT_REACH_NS: i64 = 60_000 * MS;
+/// Senders repeat capture times at least every five seconds (libwebrtc), or they have stopped.
+const CAPTURE_MEMORY_NS: u64 = 12_000 * MS as u64;
 /// How far the shared timeline may lie from arrival times to become, and to stay, trusted.
 const TRUST_NS: u64 = 1_000 * MS as u64;
 const DISTRUST_NS: u64 = 1_500 * MS as u64;
@@ -96,6 +102,7 @@ impl SenderClock {
             arrivals: OffsetFilter::default(),
             tie: None,
             doubted_ns: None,
+            captured_ns: None,
             trusted: false,
         }
     }
@@ -125,7 +132,35 @@ impl SenderClock {
             return Report::Empty;
         }
         let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
-        let offset_ns = ntp_to_ns(ntp) - rtp_ns;
+        self.captured_ns = self.captured_ns.filter(|at| at.abs_diff(rtp_ns) < CAPTURE_MEMORY_NS);
+        if self.captured_ns.is_some() {
+            return Report::Superseded;
+        }
+        self.tie_to(guest, ntp_to_ns(ntp), rtp_ns)
+    }
+
+    /// A packet says when what it carries was captured, by the wall clock of the reports (abs-capture-time): closer to
+    /// the truth than they are.
+    pub fn on_capture_time(&mut self, guest: &mut GuestClock, ntp: u64, rtp_timestamp: u32) -> Report {
+        if ntp == 0 {
+            return Report::Empty;
+        }
+        let (rtp_ns, wall_ns) = (self.rtp_ns(self.timestamps.peek(rtp_timestamp)), ntp_to_ns(ntp));
+        let report = self.tie_to(guest, wall_ns, rtp_ns);
+        if report == Report::Accepted && self.captured_ns.replace(rtp_ns).is_none() {
+            // The reports before it erred in a way of their own: nothing to average with.
+            self.tie = Some(Tie::new(wall_ns - rtp_ns, guest.epoch));
+        }
+        report
+    }
+
+    /// Whether [`Self::capture_time_ns`] rests on capture times, and not on reports.
+    pub fn has_capture_times(&self) -> bool {
+        self.captured_ns.is_some()
+    }
+
+    fn tie_to(&mut self, guest: &mut GuestClock, wall_ns: i64, rtp_ns: i64) -> Report {
+        let offset_ns = wall_ns - rtp_ns;
         let near = |other: i64| offset_ns.abs_diff(other) <= REPORT_TOLERANCE_NS as u64;
         let confirmed = self.doubted_ns.take().is_some_and(near);
         match self.tie {

@@ -253,6 +253,33 @@ fn reports_of_nonsense_leave_arrival_time() {
 }
 
 #[test]
+fn capture_times_say_it_better_than_reports() {
+    let mut run = Run::new(100, 57);
+    // Reports of sound are 26 ms off, as browsers' are; from the second minute on packets say it themselves.
+    let mut wrong_ns = 26 * MS;
+    let mut apart = Vec::new();
+    run.reports = false;
+    for second in 0..300u64 {
+        run.live(second..second + 1, |_, audio, video| apart.push(audio as i64 - video as i64));
+        let now_ns = (second + 1) * SECOND;
+        let (ntp, sound, picture) =
+            (run.guest.ntp(now_ns), run.guest.audio_timestamp(now_ns), run.guest.video_timestamp(now_ns));
+        run.video.on_report(&mut run.clock, ntp, picture);
+        let reported = run.audio.on_report(&mut run.clock, run.guest.ntp(now_ns + wrong_ns), sound);
+        // Contradicting ones do not disturb either.
+        wrong_ns = if second < 60 { 26 * MS } else { 40 * MS + second % 7 * MS };
+        let is_superseded = (61..237).contains(&second);
+        assert_eq!(reported == Report::Superseded, is_superseded, "{second}: {reported:?}");
+        if (60..230).contains(&second) && second % 5 == 0 {
+            assert_eq!(run.audio.on_capture_time(&mut run.clock, ntp, sound), Report::Accepted);
+        }
+    }
+    assert!(apart[30..59].iter().all(|ns| ns.abs_diff(26 * MS as i64) < 3 * MS), "{:?}", &apart[30..59]);
+    assert!(apart[75..236].iter().all(|ns| ns.unsigned_abs() < 2 * MS), "{:?}", &apart[75..236]);
+    assert!(apart[290..].iter().all(|ns| *ns > 30 * MS as i64), "reports again: {:?}", &apart[290..]);
+}
+
+#[test]
 fn a_longer_path_moves_both_alike() {
     let mut run = Run::new(100, 52);
     run.live(0..300, |_, _, _| {});
@@ -302,6 +329,9 @@ fn noise_never_panics() {
             let arrival = if wild { random.next() } else { random.below(1_000 * SECOND) };
             stream.on_packet(&mut clock, random.next() as u32, arrival);
             stream.on_report(&mut clock, random.next(), random.next() as u32);
+            if random.chance(20) {
+                stream.on_capture_time(&mut clock, random.next(), random.next() as u32);
+            }
             let _ = stream.capture_time_ns(&clock, random.next() as u32);
             let _ = stream.sender_time_ns(random.next() as u32);
         }

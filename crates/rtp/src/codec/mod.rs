@@ -3,6 +3,7 @@
 pub mod av1;
 pub mod h264;
 pub mod opus;
+pub mod red;
 pub mod vp8;
 pub mod vp9;
 
@@ -61,6 +62,7 @@ mod tests {
             }
             let _ = av1::SequenceHeader::parse(&bytes);
             let _ = opus::Packet::parse(&bytes);
+            let _ = red::primary(&bytes);
         }
     }
 }

@@ -122,6 +122,8 @@ struct Playing {
 
 /// Ten seconds of the shortest packets anybody sends.
 pub const MAX_PACKETS: usize = 1_000;
+/// Senders repeat two or three packets; nobody needs more.
+const MAX_REPEATED: u16 = 32;
 /// Playing this much behind the target is caught up by skipping, not by speed.
 const MAX_EXCESS_NS: u64 = 60 * MS;
 /// Beyond this a decoder's guess is mud.
@@ -199,6 +201,37 @@ impl<T> AudioJitter<T> {
         if self.packets.len() > MAX_PACKETS {
             self.skip_front();
         }
+    }
+
+    /// A repetition of a packet before those inserted (RFC 2198): fills its hole, if it is not too late. It tells nothing
+    /// of delays.
+    pub fn fill(&mut self, packet: AudioPacket<T>) -> bool {
+        let Some(highest) = self.tracker.highest() else { return false };
+        let back = (highest as u16).wrapping_sub(packet.sequence_number);
+        if packet.samples == 0 || !(1..=MAX_REPEATED).contains(&back) {
+            return false;
+        }
+        let sequence = highest.saturating_sub(u64::from(back));
+        let timestamp = self.timestamps.peek(packet.timestamp);
+        let is_over = |playing: Playing| sequence <= playing.last_sequence || timestamp < playing.cursor;
+        if self.playing.is_some_and(is_over) || self.packets.len() >= MAX_PACKETS {
+            return false;
+        }
+        let Err(place) = self.packets.binary_search_by_key(&sequence, |held| held.sequence) else {
+            return false;
+        };
+        // Its number is ours, by its place in the payload; its time must agree.
+        let (before, after) =
+            (place.checked_sub(1).and_then(|n| self.packets.get(n)), self.packets.get(place));
+        let end = |held: &Held<T>| held.timestamp + u64::from(held.packet.samples);
+        if before.is_some_and(|held| end(held) > timestamp)
+            || after.is_some_and(|held| timestamp + u64::from(packet.samples) > held.timestamp)
+        {
+            return false;
+        }
+        self.stats.recovered += 1;
+        self.packets.insert(place, Held { sequence, timestamp, packet });
+        true
     }
 
     /// What to play when less than a tick of sound is left. `queued_ns`: sound decoded but not played yet.

@@ -285,6 +285,42 @@ fn reordered_and_repeated_packets_play_once() {
 }
 
 #[test]
+fn a_repetition_fills_the_hole_it_belongs_into_and_no_other() {
+    let mut jitter = AudioJitter::new(AudioJitterConfig::opus());
+    assert!(!jitter.fill(packet(9, 9 * 960)), "of nothing known");
+    for n in [10u16, 11, 15] {
+        jitter.insert(0, packet(n, u32::from(n) * 960));
+    }
+    assert!(!jitter.fill(packet(11, 11 * 960)), "it is there");
+    assert!(!jitter.fill(packet(12, 11 * 960)), "the time of another");
+    assert!(!jitter.fill(packet(14, 14 * 960 + 480)), "it overlaps the next");
+    assert!(!jitter.fill(packet(16, 16 * 960)), "newer than all");
+    assert!(jitter.fill(packet(14, 14 * 960)));
+    assert!(jitter.fill(packet(12, 12 * 960)));
+    assert!(!jitter.fill(packet(12, 12 * 960)), "twice");
+    let mut sounded = Vec::new();
+    let mut now_ns = 50 * MS;
+    while sounded.len() < 6 {
+        match jitter.next(now_ns, 0) {
+            Step::Play { timestamp, samples, .. } => {
+                sounded.push((timestamp - (1 << 32)) / 960);
+                now_ns += u64::from(samples) * 1_000_000 / 48;
+            }
+            Step::Conceal { timestamp, samples, .. } => {
+                sounded.push(100 + (timestamp - (1 << 32)) / 960);
+                now_ns += u64::from(samples) * 1_000_000 / 48;
+            }
+            other => panic!("{other:?}"),
+        }
+        if sounded.len() == 4 {
+            assert!(!jitter.fill(packet(13, 13 * 960)), "concealed already");
+        }
+    }
+    assert_eq!(sounded, [10, 11, 12, 113, 14, 15]);
+    assert_eq!((jitter.stats().recovered, jitter.stats().late), (2, 0));
+}
+
+#[test]
 fn a_player_that_never_asks_costs_a_bounded_amount() {
     let mut jitter = AudioJitter::new(AudioJitterConfig::opus());
     for index in 0..10_000u64 {
@@ -313,7 +349,10 @@ fn noise_never_panics() {
         }
         noise.has_fec = random.chance(30);
         noise.dtx = random.chance(30);
-        jitter.insert(now_ns, noise);
+        match random.chance(20) {
+            true => drop(jitter.fill(noise)),
+            false => jitter.insert(now_ns, noise),
+        }
         let asked = random.below(3);
         for _ in 0..asked {
             let _ = jitter.next(now_ns, random.below(20 * MS));

@@ -21,6 +21,7 @@ impl TapSink for Deaf {
         black_box(packet);
     }
     fn sender_report(&mut self, _: u32, _: Instant, _: u64, _: u32) {}
+    fn round_trip(&mut self, _: u32, _: Instant, _: u32) {}
 }
 
 /// A worker and its time.
@@ -137,7 +138,10 @@ pub fn media(data: &[u8]) {
         .map(|(kind, parameters)| call.produce(sender.id, kind, parameters));
     let mut ssrcs = Vec::new();
     for producer in producers {
-        let capabilities = call.worker.router_rtp_capabilities();
+        let mut capabilities = call.worker.router_rtp_capabilities();
+        if choice & 0x40 != 0 {
+            capabilities.codecs.push(serde_json::from_value(red()).expect("a valid capability"));
+        }
         let consumer =
             call.worker.consume(call.now, receiver.id, producer, &capabilities, false).expect("a consumer");
         ssrcs.extend(consumer.rtp_parameters.encodings.iter().filter_map(|e| e.ssrc));
@@ -181,6 +185,7 @@ fn well_formed(body: &[u8], video: u8, sequences: &mut [u64; 256]) -> Vec<u8> {
     let [stream, step, tick, words, rest @ ..] = body else { return Vec::new() };
     let (ssrc, payload_type) =
         [(11u32, 111), (21, video), (22, video + 1), (0, video)][usize::from(stream & 3)];
+    let payload_type = if ssrc == 11 && stream & 0x10 != 0 { 63 } else { payload_type };
     // Without an SSRC told before, it is learnt from extensions.
     let ssrc = if ssrc == 0 { 30 + u32::from(stream >> 4) } else { ssrc };
     let sequence = &mut sequences[ssrc as usize];
@@ -247,10 +252,14 @@ pub fn opus() -> RtpParameters {
     let value = json!({
         "mid": "0",
         "codecs": [{ "mimeType": "audio/opus", "payloadType": 111, "clockRate": 48000, "channels": 2,
-            "rtcpFeedback": [{ "type": "transport-cc" }, { "type": "nack" }] }],
+            "rtcpFeedback": [{ "type": "transport-cc" }, { "type": "nack" }] }, red()],
         "headerExtensions": extensions(), "encodings": [{ "ssrc": 11 }], "rtcp": { "cname": "guest" },
     });
     serde_json::from_value(value).expect("valid parameters")
+}
+
+fn red() -> serde_json::Value {
+    json!({ "kind": "audio", "mimeType": "audio/red", "payloadType": 63, "clockRate": 48000, "channels": 2 })
 }
 
 /// VP8, VP9, H.264 and AV1, each as one stream and as simulcast.

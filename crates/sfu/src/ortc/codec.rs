@@ -67,6 +67,11 @@ pub fn is_rtx(mime_type: &str) -> bool {
     subtype.eq_ignore_ascii_case("rtx")
 }
 
+/// Redundant audio (RFC 2198): a wrapping of the codec beside it, not a codec of its own.
+pub fn is_red(mime_type: &str) -> bool {
+    mime_type.eq_ignore_ascii_case("audio/red")
+}
+
 pub fn apt(parameters: &Map<String, Value>) -> Option<u8> {
     parameters.get("apt").and_then(as_number).and_then(|n| u8::try_from(n).ok())
 }

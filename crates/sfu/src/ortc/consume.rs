@@ -1,6 +1,6 @@
 //! What one consumer gets of a producer: the cut between what is produced and what the device can receive.
 
-use super::codec::{Codec, apt, is_rtx};
+use super::codec::{Codec, apt, is_red, is_rtx};
 use super::produce::{Produced, describe, describe_capability, layers};
 use super::{Extension, ExtensionIds};
 use crate::error::Error;
@@ -17,6 +17,8 @@ pub struct Consumed {
     pub payload_type: u8,
     /// Payload type and SSRC of retransmissions, if the device takes them.
     pub rtx: Option<(u8, u32)>,
+    /// Payload type of redundant audio, if both ends know it.
+    pub red: Option<u8>,
     pub ssrc: u32,
     pub extensions: ExtensionIds,
     pub clock_rate: u32,
@@ -69,10 +71,13 @@ pub fn consume(
         }
         codecs.push(codec);
     }
-    let media = codecs.first().filter(|c| !is_rtx(&c.mime_type)).ok_or(Error::CannotConsume)?;
+    let is_media = |c: &&RtpCodecParameters| !is_rtx(&c.mime_type) && !is_red(&c.mime_type);
+    let media = codecs.first().filter(is_media).ok_or(Error::CannotConsume)?;
     let (payload_type, clock_rate) = (media.payload_type, media.clock_rate);
     codecs.retain(|c| !is_rtx(&c.mime_type) || apt(&c.parameters) == Some(payload_type));
     let rtx_payload_type = codecs.iter().find(|c| is_rtx(&c.mime_type)).map(|c| c.payload_type);
+
+    let red = codecs.iter().find(|c| is_red(&c.mime_type)).map(|c| c.payload_type);
 
     let mut extensions = ExtensionIds::default();
     let mut header_extensions = produced.consumable.header_extensions.clone();
@@ -109,6 +114,7 @@ pub fn consume(
         codec: produced.codec,
         payload_type,
         rtx,
+        red,
         ssrc: place.ssrc,
         extensions,
         clock_rate,

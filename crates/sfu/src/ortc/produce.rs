@@ -1,6 +1,6 @@
 //! A producer's RTP parameters, checked and turned into what the packet path looks up.
 
-use super::codec::{Codec, Description, apt, is_rtx};
+use super::codec::{Codec, Description, apt, is_red, is_rtx};
 use super::{Extension, ExtensionIds, router_capabilities};
 use crate::error::Error;
 use crate::layering::uses_dependency;
@@ -21,6 +21,8 @@ pub struct Produced {
     pub parameters: RtpCodecParameters,
     /// The producer's payload type for RTX, if it has one.
     pub rtx_payload_type: Option<u8>,
+    /// The producer's payload type for redundant audio, if it has one.
+    pub red_payload_type: Option<u8>,
     pub mid: Option<String>,
     /// The producer's ids.
     pub extensions: ExtensionIds,
@@ -58,7 +60,7 @@ pub fn produce(kind: MediaKind, parameters: RtpParameters) -> Result<Produced, E
     let media = parameters
         .codecs
         .iter()
-        .find(|c| !is_rtx(&c.mime_type))
+        .find(|c| !is_rtx(&c.mime_type) && !is_red(&c.mime_type))
         .ok_or_else(|| Error::invalid("rtpParameters.codecs need a media codec"))?;
     let capability = find_capability(&capabilities, media, kind)?;
     let codec =
@@ -68,6 +70,7 @@ pub fn produce(kind: MediaKind, parameters: RtpParameters) -> Result<Produced, E
         .iter()
         .find(|c| is_rtx(&c.mime_type) && apt(&c.parameters) == Some(media.payload_type))
         .map(|c| c.payload_type);
+    let red = red_of(&parameters, media);
     let extensions = extension_ids(&parameters.header_extensions)?;
     let encodings = encodings(&parameters, kind, extensions)?;
     let (spatial, temporal) = layers(&parameters.encodings).unwrap_or((1, 1));
@@ -95,6 +98,7 @@ pub fn produce(kind: MediaKind, parameters: RtpParameters) -> Result<Produced, E
         codec,
         parameters: media.clone(),
         rtx_payload_type,
+        red_payload_type: red.map(|c| c.payload_type),
         mid: parameters.mid.clone(),
         extensions,
         spatial_layers,
@@ -215,6 +219,16 @@ fn consumable(
         parameters: c.parameters.clone(),
         rtcp_feedback: c.rtcp_feedback.clone(),
     }));
+    if red_of(parameters, media).is_some() {
+        codecs.push(RtpCodecParameters {
+            mime_type: "audio/red".into(),
+            payload_type: RED_PAYLOAD_TYPE,
+            clock_rate: capability.clock_rate,
+            channels: capability.channels,
+            parameters: Map::new(),
+            rtcp_feedback: Vec::new(),
+        });
+    }
     let header_extensions = Extension::ALL
         .into_iter()
         .filter(|e| e.kinds().contains(&kind) && e.is_forwarded(kind))
@@ -234,6 +248,14 @@ fn consumable(
         rtcp: parameters.rtcp.clone(),
         msid: parameters.msid.clone(),
     }
+}
+
+/// The redundant form of `media`, if the producer sends one.
+fn red_of<'p>(parameters: &'p RtpParameters, media: &RtpCodecParameters) -> Option<&'p RtpCodecParameters> {
+    let wraps = |c: &&RtpCodecParameters| {
+        is_red(&c.mime_type) && (c.clock_rate, c.channels) == (media.clock_rate, media.channels)
+    };
+    parameters.codecs.iter().find(wraps)
 }
 
 /// Other codecs tell enough in their payloads.
@@ -351,6 +373,9 @@ fn check_text(what: &str, text: &str, max: usize) -> Result<(), Error> {
 
 const MAX_CODECS: usize = 32;
 const MAX_EXTENSIONS: usize = 32;
+/// The router's. It is not among its capabilities: `mediasoup-client` would offer it to the browser without the parameter
+/// that names what it wraps; Chromium 156 then leaves it out of its answer, and hears nothing.
+pub(super) const RED_PAYLOAD_TYPE: u8 = 109;
 const MAX_ENCODINGS: usize = crate::layers::MAX_SPATIAL;
 /// The longest element of a one-byte header extension (RFC 8285 §4.2); browsers use one to three characters.
 const MAX_NAME: usize = 16;

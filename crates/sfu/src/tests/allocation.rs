@@ -10,6 +10,7 @@ struct Deaf;
 impl TapSink for Deaf {
     fn rtp(&mut self, _tag: u32, _arrival: Instant, _packet: &[u8]) {}
     fn sender_report(&mut self, _tag: u32, _arrival: Instant, _ntp: u64, _rtp_timestamp: u32) {}
+    fn round_trip(&mut self, _tag: u32, _now: Instant, _ms: u32) {}
 }
 
 /// Twenty milliseconds of a guest: one packet of sound, four of pictures, of which one goes missing now and then and

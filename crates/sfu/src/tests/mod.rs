@@ -37,6 +37,8 @@ use wire::{ConsumerId, ProducerId, RouterId, TransportId};
 pub struct Heard {
     pub packets: Vec<(u32, Vec<u8>)>,
     pub reports: Vec<(u32, u64, u32)>,
+    /// The latest.
+    pub round_trip_ms: Option<u32>,
 }
 
 impl TapSink for Heard {
@@ -46,6 +48,10 @@ impl TapSink for Heard {
 
     fn sender_report(&mut self, tag: u32, _arrival: Instant, ntp: u64, rtp_timestamp: u32) {
         self.reports.push((tag, ntp, rtp_timestamp));
+    }
+
+    fn round_trip(&mut self, _tag: u32, _now: Instant, ms: u32) {
+        self.round_trip_ms = Some(ms);
     }
 }
 
@@ -239,7 +245,7 @@ impl World {
         self.consume_as(client, producer, capabilities)
     }
 
-    fn consume_as(
+    pub fn consume_as(
         &mut self,
         client: usize,
         producer: ProducerId,

@@ -142,6 +142,7 @@ fn the_round_trip_to_a_sender_is_learned_by_xr() {
     let mut world = World::new();
     let sender = world.sender();
     let producer = world.produce(sender, MediaKind::Audio, opus());
+    world.worker.tap(world.now, producer, 1).unwrap();
     world.send_rtp(sender, &audio(1, 0, 1));
     world.pass_ms(50);
     let reference = world.clients[sender].rtcp_of(|p| match p {
@@ -158,4 +159,8 @@ fn the_round_trip_to_a_sender_is_learned_by_xr() {
     world.send(sender, bytes);
     let rtt = world.worker.producer_stats(world.now, producer)[0].rtt_ms.unwrap();
     assert!((70.0..=121.0).contains(&rtt), "{rtt}");
+    assert_eq!(world.heard.round_trip_ms, None);
+    let report = world.clients[sender].protect_rtcp(&sender_report(AUDIO_SSRC, 1 << 40, 960));
+    world.send(sender, report);
+    assert_eq!(world.heard.round_trip_ms, Some(rtt as u32), "taps are told with the next report");
 }

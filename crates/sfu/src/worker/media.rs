@@ -11,7 +11,7 @@ use crate::ortc::Extension;
 use crate::ortc::codec::Codec;
 use crate::producer::Producer;
 use crate::transport::{MAX_SOURCES, Security, Source, Transport};
-use rtp::codec::VideoCodec;
+use rtp::codec::{VideoCodec, red};
 use rtp::ext::{AbsSendTime, AudioLevel, stream_name, transport_sequence};
 use rtp::packet::{
     FixedHeader, Packet, set_marker, set_payload_type, set_sequence_number, set_ssrc, set_timestamp,
@@ -124,7 +124,8 @@ impl Worker {
             stream.discarded += 1;
             return;
         }
-        if packet.payload_type() == producer.agreed.parameters.payload_type {
+        let known = [Some(producer.agreed.parameters.payload_type), producer.agreed.red_payload_type];
+        if known.contains(&Some(packet.payload_type())) {
             self.forward(now, source, sequence, packet, taps);
         }
     }
@@ -209,6 +210,15 @@ impl Worker {
         if producer.paused {
             return;
         }
+        let primary = match producer.agreed.red_payload_type == Some(packet.payload_type()) {
+            true => match red::primary(packet.payload()) {
+                Some((payload_type, data)) if payload_type == producer.agreed.parameters.payload_type => {
+                    Some(data)
+                }
+                _ => return,
+            },
+            false => None,
+        };
         let extensions = &producer.agreed.extensions;
         if let Some(level) = extensions.get(Extension::AudioLevel).and_then(|id| packet.extension(id)) {
             producer.audio_level = AudioLevel::parse(level).map(|l| l.dbov);
@@ -244,7 +254,7 @@ impl Worker {
 
         let moment = Moment::new(&self.clock, now);
         let class = producer.class();
-        let shared = Shared { packet, codec, passed, described: &described };
+        let shared = Shared { packet, primary, codec, passed, described: &described };
         let mut was_refused = false;
         for &key in &producer.consumers {
             let consumer = &mut self.consumers[key];
@@ -293,7 +303,7 @@ impl Worker {
         let structure = stream.structure.as_deref();
         let described = &Described::read_again(codec, packet.payload(), passed.dependency, structure);
         let transport = &mut self.transports[consumer.transport];
-        let shared = Shared { packet, codec: Some(codec), passed, described };
+        let shared = Shared { packet, primary: None, codec: Some(codec), passed, described };
         send_media(moment, consumer, transport, &shared, placed)?;
         mark_dirty(&mut self.dirty, transport, consumer.transport);
         Some(())
@@ -408,6 +418,8 @@ impl Moment {
 /// A producer's packet as all its receivers share it.
 struct Shared<'a> {
     packet: Packet<'a>,
+    /// The newest block, if the packet is redundant audio.
+    primary: Option<&'a [u8]>,
     codec: Option<VideoCodec>,
     passed: Passed<'a>,
     described: &'a Described,
@@ -422,9 +434,15 @@ fn send_media(
     placed: &Placed,
 ) -> Option<()> {
     let Security::Connected { keys, .. } = &transport.security else { return None };
+    let (payload_type, payload) = match (shared.primary, consumer.agreed.red) {
+        _ if placed.is_empty => (consumer.agreed.payload_type, &[][..]),
+        (Some(_), Some(red)) => (red, shared.packet.payload()),
+        (Some(data), None) => (consumer.agreed.payload_type, data),
+        (None, _) => (consumer.agreed.payload_type, shared.packet.payload()),
+    };
     let fixed = FixedHeader {
         marker: placed.marker,
-        payload_type: consumer.agreed.payload_type,
+        payload_type,
         sequence_number: placed.sequence as u16,
         timestamp: placed.timestamp,
         ssrc: consumer.agreed.ssrc,
@@ -440,8 +458,11 @@ fn send_media(
     };
     let mut buffer = HeaderBuffer::new();
     let header = buffer.write(fixed, consumer, &shared.passed, dependency, &fresh)?;
-    let payload = if placed.is_empty { &[] } else { shared.packet.payload() };
-    let edit = |payload: &mut [u8]| placed.edit_payload(shared.codec, payload);
+    let own = consumer.agreed.payload_type;
+    let edit = |payload: &mut [u8]| match payload_type == own {
+        true => placed.edit_payload(shared.codec, payload),
+        false => red::set_payload_types(payload, own),
+    };
     let len = transport.egress.push_rtp(&keys.outbound, placed.sequence, header, [&[], payload], edit)?;
     transport.note_sent(moment.ms, len, consumer.is_numbered());
     consumer.next_unsent = consumer.next_unsent.max(placed.sequence + 1);
@@ -489,7 +510,8 @@ fn find_source(keys: &[usize], producers: &slab::Slab<Producer>, packet: &Packet
             return None;
         }
         let is_rtx = agreed.rtx_payload_type == Some(packet.payload_type());
-        if !is_rtx && packet.payload_type() != agreed.parameters.payload_type {
+        let media = [Some(agreed.parameters.payload_type), agreed.red_payload_type];
+        if !is_rtx && !media.contains(&Some(packet.payload_type())) {
             return None;
         }
         let rid = if is_rtx { text(Extension::RepairedRid) } else { text(Extension::Rid) };

@@ -95,6 +95,8 @@ pub trait TapSink {
     fn rtp(&mut self, tag: u32, arrival: Instant, packet: &[u8]);
     /// The sender's clocks: NTP time (32.32 fixed point) and RTP timestamp of one moment.
     fn sender_report(&mut self, tag: u32, arrival: Instant, ntp: u64, rtp_timestamp: u32);
+    /// How long it takes to the sender and back; told with each report.
+    fn round_trip(&mut self, tag: u32, now: Instant, ms: u32);
 }
 
 /// What somebody who decodes a producer in this process must know of it.
@@ -102,9 +104,13 @@ pub trait TapSink {
 pub struct TapFormat {
     pub kind: MediaKind,
     pub codec: RtpCodecParameters,
+    /// Packets may come as redundant audio (RFC 2198), blocks of which are of `codec`.
+    pub red_payload_type: Option<u8>,
     /// Header extension ids in the packets a tap gets.
     pub orientation_id: Option<u8>,
     pub audio_level_id: Option<u8>,
+    /// abs-capture-time: when what a packet carries was captured, where the sender tells.
+    pub capture_time_id: Option<u8>,
 }
 
 struct Tap {

@@ -106,12 +106,17 @@ impl Worker {
         if producer.paused {
             return;
         }
+        let round_trip = producer.streams.get(usize::from(source.layer)).and_then(|s| s.round_trip);
+        let round_trip = round_trip.or(self.transports[producer.transport].round_trip);
         for tap in &producer.taps {
             let tap = &self.taps[*tap];
             let Some((layer, offset)) = tap.forwarder.timestamp_offset() else { continue };
             if layer == source.layer {
                 let timestamp = report.info.rtp_timestamp.wrapping_add(offset);
                 taps.sender_report(tap.tag, now, report.info.ntp, timestamp);
+                if let Some(ms) = round_trip {
+                    taps.round_trip(tap.tag, now, u32::try_from(ms).unwrap_or(u32::MAX));
+                }
             }
         }
     }

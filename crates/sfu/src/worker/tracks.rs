@@ -307,8 +307,10 @@ impl Worker {
         Some(TapFormat {
             kind: agreed.kind,
             codec: agreed.parameters.clone(),
+            red_payload_type: agreed.red_payload_type,
             orientation_id: agreed.extensions.get(Extension::VideoOrientation),
             audio_level_id: agreed.extensions.get(Extension::AudioLevel),
+            capture_time_id: agreed.extensions.get(Extension::AbsCaptureTime),
         })
     }
 

@@ -109,7 +109,9 @@ impl Stage {
                 clock_rate: format.codec.clock_rate,
                 channels: format.codec.channels.unwrap_or(1),
                 payload_type: format.codec.payload_type,
+                red_payload_type: format.red_payload_type,
                 orientation_id: format.orientation_id,
+                capture_time_id: format.capture_time_id,
             });
             if track.paused {
                 self.media.pause_feed(feed, true);

@@ -1,7 +1,7 @@
 //! Media records on their way to the media worker, written from the forwarding thread without ever blocking it.
 
 use super::WorkerCounters;
-use outputs::record::{encode_rtp_record, encode_sender_report_record};
+use outputs::record::{encode_round_trip_record, encode_rtp_record, encode_sender_report_record};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -59,6 +59,12 @@ impl sfu::TapSink for MediaPipe {
     fn sender_report(&mut self, tag: u32, arrival: Instant, ntp: u64, rtp_timestamp: u32) {
         let at = self.monotonic_ns(arrival);
         let length = Some(encode_sender_report_record(&mut self.buffer, tag, at, ntp, rtp_timestamp));
+        self.write(length);
+    }
+
+    fn round_trip(&mut self, tag: u32, now: Instant, ms: u32) {
+        let at = self.monotonic_ns(now);
+        let length = Some(encode_round_trip_record(&mut self.buffer, tag, at, ms));
         self.write(length);
     }
 }

@@ -10,6 +10,7 @@ struct Nobody;
 impl TapSink for Nobody {
     fn rtp(&mut self, _: u32, _: Instant, _: &[u8]) {}
     fn sender_report(&mut self, _: u32, _: Instant, _: u64, _: u32) {}
+    fn round_trip(&mut self, _: u32, _: Instant, _: u32) {}
 }
 
 struct World {
