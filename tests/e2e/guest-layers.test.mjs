@@ -10,7 +10,7 @@ import { Obs } from '../lib/obs.mjs';
 import { artifact } from '../lib/places.mjs';
 import { showsLive } from '../lib/scene.mjs';
 import { age } from '../lib/timecode.mjs';
-import { until } from '../lib/wait.mjs';
+import { pause, until } from '../lib/wait.mjs';
 
 const ROOM = 'sizes';
 // Three sizes that halve evenly, at a rate that two busy cores can draw, encode and decode.
@@ -21,17 +21,19 @@ const WINDOWS = [{ width: 420, height: 340 }, { width: 640, height: 560 }, { wid
 const ada = { ...ADA, ...SIZE };
 // Its picture is drawn, its sound is Firefox's own.
 const fox = { ...BEN, ...SIZE, name: 'Fox', ownMicrophone: true };
-let engine, obs, chromium, firefox, adaPage, foxPage, adaItem, foxItem;
+let engine, dashboard, obs, chromium, firefox, adaPage, foxPage, adaItem, foxItem;
 
 before(async () => {
   engine = await Engine.start({ name: 'engine-guest-layers' });
   await engine.createRoom(ROOM);
+  dashboard = await engine.dashboard();
   [obs, chromium, firefox] = await Promise.all([Obs.start({ socket: engine.socket }), launchChromium(), launchFirefox()]);
   foxItem = await obs.addGuest('Fox', { slot: 2 });
   adaItem = await obs.addGuest('Ada', { slot: 1 });
 }, { timeout: 90_000 });
 
 after(async () => {
+  dashboard?.close();
   await Promise.all([chromium?.close(), firefox?.close()]);
   await obs?.stop();
   await engine?.stop();
@@ -71,12 +73,39 @@ for (const [name, resize] of [
   });
 }
 
+test('a source that OBS hides takes the lowest size; shown again it is sharp within a second', { timeout: 90_000 }, async () => {
+  const taken = name => dashboard.snapshot.rooms.flatMap(room => room.guests).find(guest => guest.displayName === name)?.picture?.width;
+  const takes = (name, width) => until(`what is taken of ${name} is ${width} wide`, () => taken(name) === width || Promise.reject(new Error(taken(name))));
+  await Promise.all([takes('Ada', WIDTHS[2]), takes('Fox', WIDTHS[2])]);
+  await obs.show(foxItem, false);
+  await takes('Fox', WIDTHS[0]);
+  assert.equal(taken('Ada'), WIDTHS[2], 'nobody else is concerned');
+  await receives(adaPage, WIDTHS[2]);
+  for (let attempt = 1; ; attempt += 1) {
+    const shown = performance.now();
+    await obs.show(foxItem, true);
+    // What OBS holds from before is large too: what counts is when the last small picture was there.
+    let [small, sharpAfter] = [0, 0];
+    for (let passed = 0; passed < 2000; passed = performance.now() - shown) {
+      if ((await obs.sizeOf(foxItem))[0] !== WIDTHS[2]) [small, sharpAfter] = [small + 1, performance.now() - shown];
+      await pause(20);
+    }
+    await takes('Fox', WIDTHS[2]);
+    await showsLive(obs, 'Fox', fox);
+    console.log(`# hidden, then shown: sharp in OBS after ${Math.round(sharpAfter)} ms (seen small ${small} times)`);
+    if (sharpAfter < 1000) break;
+    assert.ok(attempt < 3, 'not within a second, three times');
+    await obs.show(foxItem, false);
+    await takes('Fox', WIDTHS[0]);
+  }
+});
+
 test('a camera that was off is back in three sizes', { timeout: 60_000 }, async () => {
   const toggle = adaPage.locator('[data-testid="camera-toggle"]');
   await toggle.click();
   await until('Ada sends nothing', async () => {
     const before = await pictureStreams(adaPage, 'outbound');
-    await new Promise(resolve => setTimeout(resolve, 500));
+    await pause(500);
     const after = await pictureStreams(adaPage, 'outbound');
     return after.every((stream, n) => stream.framesSent === before[n].framesSent);
   });

@@ -73,8 +73,16 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         Err(error) => return Exit::Link(error),
     };
     surroundings.link.tell(&FromWorker::Ready);
-    Control { host, routes, audio, around: surroundings, guests: HashMap::new(), feeds: HashMap::new() }
-        .follow(inbox)
+    Control {
+        host,
+        routes,
+        audio,
+        around: surroundings,
+        guests: HashMap::new(),
+        feeds: HashMap::new(),
+        shown: Vec::new(),
+    }
+    .follow(inbox)
 }
 
 /// Hands each record to its feed until the pipe ends.
@@ -89,6 +97,7 @@ fn read_records(media: OwnedFd, routes: &Routes) {
                     Content::SenderReport { ntp, rtp_timestamp } => {
                         Input::SenderReport { ntp, rtp_timestamp }
                     }
+                    Content::RoundTrip(ms) => Input::RoundTrip { ms },
                     Content::Unknown => continue,
                 };
                 // Records of a feed that was just removed may still be in the pipe.
@@ -97,7 +106,6 @@ fn read_records(media: OwnedFd, routes: &Routes) {
                 }
             }
             Ok(None) => return,
-                    Content::RoundTrip(ms) => Input::RoundTrip { ms },
             Err(error) => {
                 tracing::error!(%error, "the media pipe broke");
                 return;
@@ -113,6 +121,8 @@ struct Control {
     around: Surroundings,
     guests: HashMap<PeerId, Guest>,
     feeds: HashMap<FeedId, Arc<Feed>>,
+    /// As the engine was told.
+    shown: Vec<SlotId>,
 }
 
 /// A peer with at least one feed.
@@ -126,12 +136,17 @@ impl Control {
     fn follow(mut self, mut inbox: Vec<u8>) -> Exit {
         let mut next_report = Instant::now() + REPORT_PERIOD;
         loop {
-            let patience = next_report.saturating_duration_since(Instant::now());
+            let patience = next_report.saturating_duration_since(Instant::now()).min(LOOK_PERIOD);
             match self.around.link.next_order(patience, &mut inbox) {
                 Ok(Order::Message(order)) => self.obey(order),
                 Ok(Order::Nothing | Order::Unknown) => {}
                 Ok(Order::End) => return Exit::EngineGone,
                 Err(error) => return Exit::Link(error),
+            }
+            let shown = self.shown_slots();
+            if shown != self.shown {
+                self.shown = shown;
+                self.tell_shown();
             }
             if Instant::now() >= next_report {
                 next_report += REPORT_PERIOD;
@@ -152,7 +167,9 @@ impl Control {
                 kind,
                 codec,
                 payload_type,
+                red_payload_type,
                 orientation_id,
+                capture_time_id,
                 clock_rate: _,
                 channels: _,
             } => {
@@ -162,14 +179,14 @@ impl Control {
                     kind,
                     codec,
                     payload_type,
+                    red_payload_type,
                     orientation_id,
+                    capture_time_id,
                     inbox: Inbox::default(),
                     active: AtomicBool::new(true),
                     counters: Counters::default(),
                 });
-                red_payload_type,
             }
-                capture_time_id,
             ToWorker::RemoveFeed { feed } => self.remove_feed(feed),
             ToWorker::PauseFeed { feed, paused } => {
                 if let Some(feed) = self.feeds.get(&feed) {
@@ -179,9 +196,7 @@ impl Control {
                     }
                 }
             }
-                    red_payload_type,
             ToWorker::BindSlot { slot, occupant } => {
-                    capture_time_id,
                 self.around.slots.bind(slot, occupant);
                 self.nudge_all();
             }
@@ -277,6 +292,16 @@ impl Control {
         let feeds = self.feeds.values().map(report).collect();
         let readers = self.host.readers().iter().map(|slot| slot.readers).sum();
         self.around.link.tell(&FromWorker::Report { feeds, readers });
+        self.tell_shown();
+    }
+
+    fn tell_shown(&self) {
+        self.around.link.tell(&FromWorker::Shown { slots: self.shown.clone() });
+    }
+
+    fn shown_slots(&self) -> Vec<SlotId> {
+        let shown = self.host.readers().into_iter().filter(|slot| slot.shown > 0);
+        shown.filter_map(|slot| SlotId::try_from(slot.slot).ok()).collect()
     }
 
     /// C code that does not come back cannot be interrupted: this process gives up, and says because of whom.
@@ -294,4 +319,6 @@ impl Control {
 }
 
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// How soon a source that OBS shows is told of: its picture is coarse until the engine knows.
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
 const HANGING_NS: u64 = 10_000_000_000;

@@ -80,6 +80,49 @@ fn a_picture_whose_reference_is_lost_is_never_seen_and_a_keyframe_is_asked_for()
 }
 
 #[test]
+fn a_guest_far_away_is_given_the_time_a_retransmission_takes() {
+    for round_trip_ms in [5, 300] {
+        let (engine, mut viewer, mut camera) = stage(CODECS[0], 320, 180);
+        for packet in camera.shoot(33, true).1 {
+            engine.send(1, &packet);
+        }
+        viewer.until("the first picture", |viewer| viewer.pictures.len() == 1);
+        engine.send_round_trip(1, round_trip_ms);
+        let mut packets: Vec<_> = (0..3).flat_map(|_| camera.shoot(33, false).1).collect();
+        let late = packets.remove(0);
+        for packet in &packets {
+            engine.send(1, packet);
+        }
+        // Longer than it takes from nearby (60 ms), shorter than the longest wait (500 ms).
+        viewer.watch(Duration::from_millis(250));
+        assert_eq!(viewer.pictures.len(), 1, "{round_trip_ms} ms: what refers to a lost picture is not seen");
+        engine.send(1, &late);
+        if round_trip_ms > 100 {
+            viewer.until("all pictures", |viewer| viewer.pictures.len() == 4);
+        } else {
+            viewer.watch(Duration::from_millis(100));
+            assert_eq!(viewer.pictures.len(), 1, "it was given up long before");
+        }
+    }
+}
+
+#[test]
+fn the_engine_is_told_which_slots_are_on_a_screen() {
+    let mut engine = Engine::start();
+    let viewer = Viewer::of(&engine.socket, 2);
+    let shows = |event: &FromWorker, expected: &[u8]| match event {
+        FromWorker::Shown { slots } => slots.iter().map(|slot| slot.number()).eq(expected.iter().copied()),
+        _ => false,
+    };
+    engine.wait_for(|event| shows(event, &[2]));
+    viewer.show(false);
+    engine.wait_for(|event| shows(event, &[]));
+    viewer.show(true);
+    engine.events.clear();
+    engine.wait_for(|event| shows(event, &[2]));
+}
+
+#[test]
 fn packets_out_of_order_and_twice_make_the_same_pictures() {
     let (engine, mut viewer, mut camera) = stage(CODECS[0], 640, 360);
     for packet in camera.shoot(33, true).1 {

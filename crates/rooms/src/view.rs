@@ -52,6 +52,7 @@ impl Rooms {
             camera: self.track_view(id, MediaKind::Video),
             microphone: self.track_view(id, MediaKind::Audio),
             quality: Quality::default(),
+            picture: None,
             av_offset_ms: None,
             trouble: None,
         }

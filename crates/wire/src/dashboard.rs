@@ -71,10 +71,21 @@ pub struct GuestView {
     pub camera: TrackView,
     pub microphone: TrackView,
     pub quality: Quality,
+    /// Of their picture as handed to OBS, or to the dashboard alone; absent until one is.
+    pub picture: Option<PictureSize>,
     /// Picture minus sound, in milliseconds, as handed to OBS; absent until measured.
     pub av_offset_ms: Option<f64>,
     /// Set when something about this guest needs the streamer: plain words and what to do.
     pub trouble: Option<String>,
+}
+
+/// In pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct PictureSize {
+    pub width: u32,
+    pub height: u32,
 }
 
 /// One of a guest's tracks.

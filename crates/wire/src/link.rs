@@ -113,6 +113,8 @@ pub enum FromWorker {
     KeyFrameNeeded { feed: FeedId },
     /// About ten a second for every peer with sound.
     Levels { levels: Vec<crate::dashboard::Level> },
+    /// The slots whose picture somebody sees. When that changes, and with every report.
+    Shown { slots: Vec<SlotId> },
     /// Once a second.
     Report { feeds: Vec<FeedReport>, readers: u32 },
     /// The feed cannot be decoded here; the reason is for the streamer.

@@ -99,4 +99,5 @@ it('a connection is described in one sentence', () => {
   const quality = { score: 9, rttMs: 17.6, packetLossPct: 0.14, jitterMs: 3.2, sendBitrate: 900_000, recvBitrate: 2_340_000, availableBitrate: null };
   expect(qualityWords(quality)).toBe('Very good connection (9 of 10): round trip 18 ms, loss 0.1 %, jitter 3 ms, sends 2.3 Mbit/s, receives 900 kbit/s');
   expect(qualityWords(quality, -12.4)).toMatch(/, picture 12 ms before sound$/);
+  expect(qualityWords(quality, -12.4, { width: 1280, height: 720 })).toMatch(/, 1280 × 720, picture 12 ms before sound$/);
 });

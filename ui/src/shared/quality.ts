@@ -1,9 +1,10 @@
 // A connection's numbers as a sentence.
 
+import type { PictureSize } from '../lib/wire/PictureSize';
 import type { Quality } from '../lib/wire/Quality';
 
-/** `avOffsetMs`: picture minus sound, where measured. */
-export function qualityWords(quality: Quality, avOffsetMs: number | null = null): string {
+/** `avOffsetMs`: picture minus sound, where measured. `picture`: as it is handed on, where one is. */
+export function qualityWords(quality: Quality, avOffsetMs: number | null = null, picture: PictureSize | null = null): string {
   const grade = quality.score >= 8 ? 'Very good' : quality.score >= 6 ? 'Good' : quality.score >= 3 ? 'Fair' : 'Poor';
   const parts = [
     typeof quality.rttMs === 'number' ? `round trip ${Math.round(quality.rttMs)} ms` : null,
@@ -11,6 +12,7 @@ export function qualityWords(quality: Quality, avOffsetMs: number | null = null)
     `jitter ${Math.round(quality.jitterMs)} ms`,
     `sends ${bitrateWords(quality.recvBitrate)}`,
     `receives ${bitrateWords(quality.sendBitrate)}`,
+    picture === null ? null : `${picture.width} × ${picture.height}`,
     avOffsetMs === null ? null : `picture ${Math.abs(Math.round(avOffsetMs))} ms ${avOffsetMs < 0 ? 'before' : 'after'} sound`,
   ];
   return `${grade} connection (${quality.score} of 10): ${parts.filter(part => part !== null).join(', ')}`;

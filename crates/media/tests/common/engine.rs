@@ -219,6 +219,11 @@ impl Viewer {
         viewer
     }
 
+    /// As OBS does when the source comes into, or goes out of, sight.
+    pub fn show(&self, shown: bool) {
+        self.reader.set_shown(shown);
+    }
+
     pub fn state(&self) -> &SlotState {
         self.states.last().unwrap()
     }

@@ -86,6 +86,7 @@ impl Stage {
             self.perform(effects).await;
         }
         self.sync_priorities().await;
+        self.sync_detail().await;
         kept
     }
 

@@ -2,6 +2,7 @@
 //!
 //! One task, one mailbox. Everybody else holds a [`StudioHandle`].
 
+mod attention;
 mod data;
 mod effects;
 mod handle;
@@ -24,6 +25,7 @@ use crate::doors::Addresses;
 use crate::store::Store;
 use crate::worker::{WorkerEvent, WorkerGone, WorkerPool};
 use ::outputs::obs::{MediaEvents, MediaHandle};
+use attention::Attention;
 use effects::Outboxes;
 use handle::Request;
 use outputs::{Feeds, PreviewHub};
@@ -74,6 +76,7 @@ pub struct Stage {
     placement: Placement,
     outboxes: Outboxes,
     feeds: Feeds,
+    attention: Attention,
     previews: PreviewHub,
     quality: HashMap<PeerId, Quality>,
     paths: Paths,
@@ -117,6 +120,7 @@ impl Stage {
             placement,
             outboxes: Outboxes::default(),
             feeds: Feeds::new(levels),
+            attention: Attention::default(),
             previews: PreviewHub::default(),
             quality: HashMap::new(),
             paths: Paths::default(),

@@ -1,13 +1,15 @@
 //! Guests on their way to OBS: which tracks are fed, what the media worker says of them, previews and levels.
 
 use super::Stage;
+use super::attention::Detail;
 use ::outputs::obs::Feed;
 use signaling::Preview;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use wire::dashboard::{Level, OutputStatus, Severity};
+use tokio::time::Instant;
+use wire::dashboard::{Level, OutputStatus, PictureSize, Severity};
 use wire::link::{Codec, FeedId, FeedReport, FromWorker};
 use wire::ortc::{MediaKind, RtpCodecParameters};
 use wire::{PeerId, ProducerId, TapId};
@@ -16,7 +18,7 @@ use wire::{PeerId, ProducerId, TapId};
 pub(super) struct Feeds {
     /// Never reused within the engine's life, so not within a media worker's either.
     next: FeedId,
-    running: BTreeMap<FeedId, Running>,
+    pub running: BTreeMap<FeedId, Running>,
     levels: watch::Sender<Arc<Vec<Level>>>,
     /// What the streamer should know of a guest's tracks.
     troubles: HashMap<PeerId, String>,
@@ -25,13 +27,16 @@ pub(super) struct Feeds {
     pub readers: u32,
 }
 
-struct Running {
+pub(super) struct Running {
     producer: ProducerId,
-    peer: PeerId,
-    kind: MediaKind,
+    pub peer: PeerId,
+    pub kind: MediaKind,
     /// `None`: the media worker cannot decode it, or the track ended while it was being tapped.
-    tap: Option<TapId>,
+    pub tap: Option<TapId>,
     paused: bool,
+    /// Of a picture: how much the tap takes.
+    pub detail: Detail,
+    picture: Option<PictureSize>,
 }
 
 impl Feeds {
@@ -46,6 +51,11 @@ impl Feeds {
 
     pub fn av_offset_ms(&self, peer: PeerId) -> Option<f64> {
         self.av_offsets.get(&peer).copied()
+    }
+
+    /// Width and height of the peer's picture as it was last handed to OBS.
+    pub fn picture(&self, peer: PeerId) -> Option<PictureSize> {
+        self.running.values().find_map(|running| running.picture.filter(|_| running.peer == peer))
     }
 
     /// The peer's track of sound that the media worker hears.
@@ -63,6 +73,12 @@ impl Feeds {
 #[derive(Default)]
 pub(super) struct PreviewHub {
     viewers: Vec<mpsc::Sender<Preview>>,
+}
+
+impl PreviewHub {
+    pub fn is_watched(&self) -> bool {
+        !self.viewers.is_empty()
+    }
 }
 
 impl Stage {
@@ -119,7 +135,15 @@ impl Stage {
         }
         self.feeds.troubles.remove(&track.peer);
         let tap = tapped.map(|(tap, ..)| tap);
-        let running = Running { producer, peer: track.peer, kind: track.kind, tap, paused: track.paused };
+        let running = Running {
+            producer,
+            peer: track.peer,
+            kind: track.kind,
+            tap,
+            paused: track.paused,
+            detail: Detail::Full,
+            picture: None,
+        };
         self.feeds.running.insert(feed, running);
     }
 
@@ -154,6 +178,10 @@ impl Stage {
                 }
             }
             FromWorker::Levels { levels } => self.on_levels(levels).await,
+            FromWorker::Shown { slots } => {
+                self.attention.on_shown(Instant::now(), slots);
+                self.sync_detail().await;
+            }
             FromWorker::Report { feeds, readers } => self.on_report(feeds, readers),
             FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason),
         }
@@ -188,6 +216,12 @@ impl Stage {
             self.board.touch();
         }
         for report in reports {
+            if let Some(running) = self.feeds.running.get_mut(&report.feed).filter(|_| report.width > 0) {
+                let size = Some(PictureSize { width: report.width, height: report.height });
+                if std::mem::replace(&mut running.picture, size) != size {
+                    self.board.touch();
+                }
+            }
             let (Some(running), Some(offset)) = (self.feeds.running.get(&report.feed), report.av_offset_ms)
             else {
                 continue;

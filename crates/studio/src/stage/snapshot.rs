@@ -65,6 +65,7 @@ impl Stage {
         }
         for guest in rooms.iter_mut().flat_map(|room| &mut room.guests) {
             guest.quality = self.quality.get(&guest.peer_id).cloned().unwrap_or_default();
+            guest.picture = self.feeds.picture(guest.peer_id);
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
             guest.trouble = self.trouble(guest);
         }
@@ -100,6 +101,7 @@ impl Stage {
     /// Measures every peer's connection and tells them; forgets those who left.
     pub(super) async fn on_second(&mut self) {
         self.forget_viewers();
+        self.sync_detail().await;
         self.placement.sample(&self.workers);
         let measured = self.measure().await;
         if measured.is_empty() && self.quality.is_empty() {

@@ -2,6 +2,7 @@
 import type { DisplayName } from "./DisplayName";
 import type { PeerId } from "./PeerId";
 import type { PeerState } from "./PeerState";
+import type { PictureSize } from "./PictureSize";
 import type { Quality } from "./Quality";
 import type { Role } from "./Role";
 import type { SlotId } from "./SlotId";
@@ -12,6 +13,10 @@ export type GuestView = { peerId: PeerId, displayName: DisplayName, role: Role, 
  * False while the socket is away within its grace time.
  */
 connected: boolean, handRaised: boolean, camera: TrackView, microphone: TrackView, quality: Quality, 
+/**
+ * Of their picture as handed to OBS, or to the dashboard alone; absent until one is.
+ */
+picture: PictureSize | null, 
 /**
  * Picture minus sound, in milliseconds, as handed to OBS; absent until measured.
  */
