@@ -84,6 +84,10 @@ pub fn consume(
     // By uri and id, not by kind: mediasoup-client lists the common ones as video only.
     header_extensions
         .retain(|e| capabilities.header_extensions.iter().any(|c| c.preferred_id == e.id && c.uri == e.uri));
+    // Numbers that nobody reports on would look lost. Firefox names the extension for pictures, and never the feedback for sound.
+    if !codecs.iter().any(|c| c.rtcp_feedback.iter().any(|f| f.kind == "transport-cc")) {
+        header_extensions.retain(|e| e.uri != rtp::ext::TRANSPORT_CC);
+    }
     for listed in &header_extensions {
         if let Some(extension) = Extension::from_uri(&listed.uri) {
             extensions.set(extension, listed.id);

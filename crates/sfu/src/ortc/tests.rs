@@ -120,6 +120,17 @@ fn without_transport_wide_feedback_a_device_reports_remb() {
 }
 
 #[test]
+fn a_device_that_names_no_transport_wide_feedback_gets_no_numbers() {
+    let mut device = device();
+    device.codecs.iter_mut().for_each(|c| c.rtcp_feedback.retain(|f| f.kind != "transport-cc"));
+    let place = Placement { mid: "0".into(), ssrc: 1, rtx_ssrc: 2, cname: "c".into() };
+    let consumed = consume(&video(VP8), &device, place).unwrap();
+    assert_eq!(consumed.extensions.get(Extension::TransportCc), None);
+    assert!(consumed.parameters.header_extensions.iter().all(|e| e.uri != rtp::ext::TRANSPORT_CC));
+    assert!(consumed.parameters.codecs[0].rtcp_feedback.iter().any(|f| f.kind == "goog-remb"));
+}
+
+#[test]
 fn bad_parameters_are_refused_with_the_reason() {
     type Spoil = fn(&mut RtpParameters);
     let invalid: &[(&str, Spoil)] = &[

@@ -414,6 +414,29 @@ fn flood(world: &mut World, sender: usize, receiver: usize, from: u64, rate: usi
 }
 
 #[test]
+fn who_agreed_to_no_measure_of_its_path_gets_everything_at_once() {
+    let mut world = World::new();
+    let (sender, receiver) = (world.sender(), world.receiver());
+    let producer = world.produce(sender, MediaKind::Video, vp8());
+    let mut capabilities = world.worker.router_rtp_capabilities();
+    for codec in &mut capabilities.codecs {
+        codec.rtcp_feedback.retain(|f| !matches!(f.kind.as_str(), "transport-cc" | "goog-remb"));
+    }
+    world.consume_as(receiver, producer, capabilities);
+    // From the first packet on, far above the rate that others begin with; the last few leave with the next tick.
+    let heard = flood(&mut world, sender, receiver, 0, 1_800_000);
+    assert!((220 * 1_005..=225 * 1_005).contains(&heard), "{heard}");
+    assert_eq!(
+        world
+            .worker
+            .transport_stats(world.now, world.clients[receiver].transport)
+            .unwrap()
+            .available_outgoing_bitrate,
+        None
+    );
+}
+
+#[test]
 fn who_ignores_its_limit_is_cut_down_to_it_and_told_the_limit_at_once() {
     let mut world = World::new();
     let (sender, receiver) = (world.sender(), world.receiver());
