@@ -124,10 +124,10 @@ fn a_device_that_names_no_transport_wide_feedback_gets_no_numbers() {
     let mut device = device();
     device.codecs.iter_mut().for_each(|c| c.rtcp_feedback.retain(|f| f.kind != "transport-cc"));
     let place = Placement { mid: "0".into(), ssrc: 1, rtx_ssrc: 2, cname: "c".into() };
-    let consumed = consume(&video(VP8), &device, place).unwrap();
+    let (consumed, parameters) = consume(&video(VP8), &device, place).unwrap();
     assert_eq!(consumed.extensions.get(Extension::TransportCc), None);
-    assert!(consumed.parameters.header_extensions.iter().all(|e| e.uri != rtp::ext::TRANSPORT_CC));
-    assert!(consumed.parameters.codecs[0].rtcp_feedback.iter().any(|f| f.kind == "goog-remb"));
+    assert!(parameters.header_extensions.iter().all(|e| e.uri != rtp::ext::TRANSPORT_CC));
+    assert!(parameters.codecs[0].rtcp_feedback.iter().any(|f| f.kind == "goog-remb"));
 }
 
 #[test]
