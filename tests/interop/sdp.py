@@ -101,6 +101,16 @@ def answer_to(offer, transport):
     return "\r\n".join(out) + "\r\n"
 
 
+def data_answer_to(offer, transport):
+    """Our answer to a client whose one m-section is of data channels."""
+    mid = value(sections(offer)[1][0], "a=mid")
+    sctp = transport["sctpParameters"]
+    out = head([mid]) + ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 0.0.0.0"]
+    out += transport_lines(transport, "passive")
+    out += [f"a=mid:{mid}", f"a=sctp-port:{sctp['port']}", f"a=max-message-size:{sctp['maxMessageSize']}"]
+    return "\r\n".join(out) + "\r\n"
+
+
 def offer_of(consumers, transport):
     """Our offer to a client that only receives: one m-section for each consumer."""
     out = head([c["rtpParameters"]["mid"] for c in consumers])

@@ -69,7 +69,8 @@ export function throughRouter(scriptUrl) {
   within(router, 'echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding');
   return {
     far: command => inNamespace(far, command),
-    /** Shell commands on the guest's machine and on the router. */
+    /** Shell commands on the engine's machine, the guest's and the router. */
+    onHome: command => execFileSync('sh', ['-ec', command], { encoding: 'utf8' }),
     onFar: command => within(far, command),
     onRouter: command => within(router, command),
   };
