@@ -19,6 +19,8 @@ const PEERS = [
   { name: 'aiortc H264', script: 'aiortc_peer.py', mimeType: 'video/H264', tone: 660 },
   { name: 'GStreamer VP8', script: 'gstreamer_peer.py', mimeType: 'video/VP8', tone: 550 },
   { name: 'GStreamer H264', script: 'gstreamer_peer.py', mimeType: 'video/H264', tone: 550 },
+  { name: 'mediasoup-client-aiortc VP8', script: 'mediasoup_aiortc_peer.mjs', mimeType: 'video/VP8', tone: 770, speaks: true },
+  { name: 'mediasoup-client-aiortc H264', script: 'mediasoup_aiortc_peer.mjs', mimeType: 'video/H264', tone: 770, speaks: true },
 ];
 const SECONDS = 12;
 /** By label. */
@@ -56,11 +58,12 @@ server.close();
 console.log(`${chosen.length - failed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);
 
-async function meet({ name, script, mimeType, tone }, roomId) {
+async function meet({ name, script, mimeType, tone, speaks }, roomId) {
   await engine.createRoom(roomId);
   const page = await chromiumGuest(roomId, { ...ADA, width: 640, height: 360, fps: 20 });
   await call(page, 'publish', 'video', 'video/VP8');
   await call(page, 'publish', 'audio');
+  const talk = speaks && (await call(page, 'publishData', { label: 'talk' }));
   const program = await peer(name, script, roomId, String(SECONDS), mimeType);
   const theirs = await until('both of their tracks are announced', async () => {
     const notices = await page.evaluate(() => window.client.noticesOf('new-producer'));
@@ -69,10 +72,19 @@ async function meet({ name, script, mimeType, tone }, roomId) {
   const consumers = {};
   for (const { producerId, kind } of theirs) consumers[kind] = await call(page, 'consume', producerId);
   await call(page, 'watch', consumers.video.id);
+  if (speaks) {
+    await program.line('listens', line => line === 'listening', 30_000);
+    await call(page, 'say', talk.id, [...Array.from({ length: 100 }, (_, n) => `word ${n % 10}`), { length: 200_000 }, { length: 262_144 }]);
+  }
   const told = await program.line('tells what it saw', line => line.startsWith('{') && JSON.parse(line), 60_000);
   const watched = await call(page, 'watched');
   const { levels } = await heard(page, [tone]);
   assert.ok(watched.frames > SECONDS * 5, `Chromium saw ${watched.frames} pictures`);
+  if (speaks) {
+    assert.deepEqual(told.dtls, ['send server sha-512', 'recv client sha-512']);
+    assert.equal(told.messages, 102);
+    assert.ok(told.reports, 'it reports what it receives');
+  }
   assert.ok(told.frames > SECONDS * 5, `it saw ${told.frames} pictures`);
   assert.ok(told.sound > SECONDS * 20, `it heard ${told.sound} pieces of sound`);
   return { chromiumSaw: watched.frames, chromiumHeard: Number(levels[0].toFixed(3)), ...told };
@@ -92,7 +104,7 @@ async function peer(name, script, roomId, ...words) {
   const { token } = await engine.invite(roomId);
   const program = new Program({
     name: `peer-${name.replaceAll(/[^\w]+/g, '-')}`,
-    command: process.env.PYTHON ?? 'python3',
+    command: script.endsWith('.py') ? (process.env.PYTHON ?? 'python3') : process.execPath,
     args: [path.join(root, 'tests/interop', script), engine.url, roomId, token, name, ...words],
   });
   ends.push(async () => {
