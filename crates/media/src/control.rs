@@ -2,7 +2,7 @@
 
 use crate::audio::{self, AudioThread};
 use crate::crash;
-use crate::feed::{Counters, Feed, Inbox, Input, Routes};
+use crate::feed::{Feed, Input, Routes};
 use crate::link::{Link, Order};
 use crate::record::{Content, Records};
 use crate::slots::Slots;
@@ -161,32 +161,7 @@ impl Control {
     fn obey(&mut self, order: ToWorker) {
         match order {
             ToWorker::Start { .. } => tracing::warn!("told to start twice"),
-            ToWorker::AddFeed {
-                feed,
-                peer,
-                kind,
-                codec,
-                payload_type,
-                red_payload_type,
-                orientation_id,
-                capture_time_id,
-                clock_rate: _,
-                channels: _,
-            } => {
-                self.add_feed(Feed {
-                    id: feed,
-                    peer,
-                    kind,
-                    codec,
-                    payload_type,
-                    red_payload_type,
-                    orientation_id,
-                    capture_time_id,
-                    inbox: Inbox::default(),
-                    active: AtomicBool::new(true),
-                    counters: Counters::default(),
-                });
-            }
+            ToWorker::AddFeed(track) => self.add_feed(Feed::new(track)),
             ToWorker::RemoveFeed { feed } => self.remove_feed(feed),
             ToWorker::PauseFeed { feed, paused } => {
                 if let Some(feed) = self.feeds.get(&feed) {

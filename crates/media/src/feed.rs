@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use wire::PeerId;
-use wire::link::{Codec, FeedId};
+use wire::link::{self, Codec, FeedId};
 use wire::ortc::MediaKind;
 
 /// One track, from its announcement to its removal.
@@ -29,6 +29,23 @@ pub struct Feed {
 }
 
 impl Feed {
+    pub fn new(track: link::Feed) -> Self {
+        let link::Feed { feed: id, peer, kind, codec, payload_type, .. } = track;
+        Self {
+            id,
+            peer,
+            kind,
+            codec,
+            payload_type,
+            red_payload_type: track.red_payload_type,
+            orientation_id: track.orientation_id,
+            capture_time_id: track.capture_time_id,
+            inbox: Inbox::default(),
+            active: AtomicBool::new(true),
+            counters: Counters::default(),
+        }
+    }
+
     /// When what `packet` carries was captured, if it says.
     pub fn capture_time(&self, packet: &Packet<'_>) -> Option<AbsCaptureTime> {
         AbsCaptureTime::parse(packet.extension(self.capture_time_id?)?)

@@ -196,12 +196,12 @@ fn worker() {
                 let preview = [&[TAG_PREVIEW][..], peer().0.as_bytes(), b"jpeg"].concat();
                 let _ = rustix::net::send(link, &preview, SendFlags::NOSIGNAL);
             }
-            ToWorker::AddFeed { feed: DEADLY, .. } => {
+            ToWorker::AddFeed(Feed { feed: DEADLY, .. }) => {
                 let blame = [&[TAG_BLAME][..], &DEADLY.to_le_bytes()].concat();
                 let _ = rustix::net::send(link, &blame, SendFlags::NOSIGNAL);
                 std::process::abort();
             }
-            ToWorker::AddFeed { feed, .. } => knows.push(format!("feed {feed}")),
+            ToWorker::AddFeed(Feed { feed, .. }) => knows.push(format!("feed {feed}")),
             ToWorker::PauseFeed { paused, .. } => {
                 assert!(paused);
                 knows.last_mut().unwrap().push_str(" paused");

@@ -54,6 +54,24 @@ pub enum Codec {
     Av1,
 }
 
+/// A guest's track.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feed {
+    pub feed: FeedId,
+    pub peer: PeerId,
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub clock_rate: u32,
+    pub channels: u8,
+    pub payload_type: u8,
+    /// Of redundant audio around `codec` (RFC 2198).
+    pub red_payload_type: Option<u8>,
+    /// Header extension id of `urn:3gpp:video-orientation`, if negotiated.
+    pub orientation_id: Option<u8>,
+    /// Header extension id of abs-capture-time, if negotiated.
+    pub capture_time_id: Option<u8>,
+}
+
 /// What the engine asks of the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -64,20 +82,7 @@ pub enum ToWorker {
         slot_count: u8,
     },
     /// A guest's track begins. A peer has at most one feed of a kind at a time; a second replaces the first.
-    /// `red_payload_type`: that of redundant audio around `codec` (RFC 2198). `orientation_id`, `capture_time_id`: the
-    /// header extension ids of `urn:3gpp:video-orientation` and abs-capture-time, if negotiated.
-    AddFeed {
-        feed: FeedId,
-        peer: PeerId,
-        kind: MediaKind,
-        codec: Codec,
-        clock_rate: u32,
-        channels: u8,
-        payload_type: u8,
-        red_payload_type: Option<u8>,
-        orientation_id: Option<u8>,
-        capture_time_id: Option<u8>,
-    },
+    AddFeed(Feed),
     RemoveFeed {
         feed: FeedId,
     },

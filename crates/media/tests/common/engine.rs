@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::link::{
-    Codec, FeedId, FromWorker, MAX_MESSAGE, MAX_RECORD, Occupant, TAG_EVENT, TAG_PREVIEW, ToWorker,
+    Codec, Feed, FeedId, FromWorker, MAX_MESSAGE, MAX_RECORD, Occupant, TAG_EVENT, TAG_PREVIEW, ToWorker,
 };
 use wire::ortc::MediaKind;
 use wire::{DisplayName, PeerId, SlotId};
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     pub fn add_video(&self, feed: FeedId, codec: Codec) {
-        self.tell(&ToWorker::AddFeed {
+        self.tell(&ToWorker::AddFeed(Feed {
             feed,
             peer: peer(),
             kind: MediaKind::Video,
@@ -69,11 +69,11 @@ impl Engine {
             red_payload_type: None,
             orientation_id: Some(super::camera::ORIENTATION_ID),
             capture_time_id: None,
-        });
+        }));
     }
 
     pub fn add_audio(&self, feed: FeedId) {
-        self.tell(&ToWorker::AddFeed {
+        self.tell(&ToWorker::AddFeed(Feed {
             feed,
             peer: peer(),
             kind: MediaKind::Audio,
@@ -84,7 +84,7 @@ impl Engine {
             red_payload_type: None,
             orientation_id: None,
             capture_time_id: None,
-        });
+        }));
     }
 
     pub fn bind(&self, slot: u8, occupant: Option<(&str, PeerId)>) {

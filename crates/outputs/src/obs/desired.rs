@@ -1,53 +1,8 @@
 //! What the worker shall know, what it has been told, and the next thing to tell it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use wire::link::{Codec, FeedId, Occupant, ToWorker};
-use wire::ortc::MediaKind;
-use wire::{PeerId, SlotId};
-
-/// A guest's track; the fields of [`ToWorker::AddFeed`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Feed {
-    pub feed: FeedId,
-    pub peer: PeerId,
-    pub kind: MediaKind,
-    pub codec: Codec,
-    pub clock_rate: u32,
-    pub channels: u8,
-    pub payload_type: u8,
-    pub red_payload_type: Option<u8>,
-    pub orientation_id: Option<u8>,
-    pub capture_time_id: Option<u8>,
-}
-
-impl Feed {
-    fn announcement(&self) -> ToWorker {
-        let Feed {
-            feed,
-            peer,
-            kind,
-            codec,
-            clock_rate,
-            channels,
-            payload_type,
-            red_payload_type,
-            orientation_id,
-            capture_time_id,
-        } = self.clone();
-        ToWorker::AddFeed {
-            feed,
-            peer,
-            kind,
-            codec,
-            clock_rate,
-            channels,
-            payload_type,
-            red_payload_type,
-            orientation_id,
-            capture_time_id,
-        }
-    }
-}
+use wire::SlotId;
+use wire::link::{Feed, FeedId, Occupant, ToWorker};
 
 /// The whole state a worker needs to do its work. Kept through its restarts and told anew to each successor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,7 +31,7 @@ impl WorkerState {
         for (id, state) in &self.feeds {
             match told.feeds.get(id) {
                 _ if banned.contains(id) => {}
-                None => return Some(state.feed.announcement()),
+                None => return Some(ToWorker::AddFeed(state.feed.clone())),
                 Some(old) if old.paused != state.paused => {
                     return Some(ToWorker::PauseFeed { feed: *id, paused: state.paused });
                 }
@@ -94,31 +49,8 @@ impl WorkerState {
     /// What the worker knows after it was told `message`.
     pub fn learn(&mut self, message: &ToWorker) {
         match message.clone() {
-            ToWorker::AddFeed {
-                feed,
-                peer,
-                kind,
-                codec,
-                clock_rate,
-                channels,
-                payload_type,
-                red_payload_type,
-                orientation_id,
-                capture_time_id,
-            } => {
-                let track = Feed {
-                    feed,
-                    peer,
-                    kind,
-                    codec,
-                    clock_rate,
-                    channels,
-                    payload_type,
-                    red_payload_type,
-                    orientation_id,
-                    capture_time_id,
-                };
-                self.feeds.insert(feed, FeedState { feed: track, paused: false });
+            ToWorker::AddFeed(feed) => {
+                self.feeds.insert(feed.feed, FeedState { feed, paused: false });
             }
             ToWorker::RemoveFeed { feed } => {
                 self.feeds.remove(&feed);
@@ -143,6 +75,9 @@ impl WorkerState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::PeerId;
+    use wire::link::Codec;
+    use wire::ortc::MediaKind;
 
     #[test]
     fn telling_every_difference_makes_a_worker_know_everything() {

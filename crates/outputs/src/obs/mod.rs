@@ -7,7 +7,7 @@ mod desired;
 mod supervisor;
 mod worker;
 
-pub use desired::Feed;
+pub use wire::link::Feed;
 
 use desired::{FeedState, WorkerState};
 use std::os::fd::OwnedFd;

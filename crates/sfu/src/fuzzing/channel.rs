@@ -1,7 +1,7 @@
 //! An SCTP association that a client of the fuzzer's has opened, and what it says on it.
 
 use crate::sctp::screen::{Screen, Verdict};
-use crate::sctp::{Association, Event, Sctp, dcep};
+use crate::sctp::{Association, Event, Sctp, dcep, seal};
 use bytes::Bytes;
 use rtp::fuzzing::records;
 use std::hint::black_box;
@@ -77,17 +77,4 @@ fn cookie(init_ack: &[u8]) -> Option<Vec<u8>> {
         }
         parameters = parameters.get(length.max(4).next_multiple_of(4)..)?;
     }
-}
-
-/// CRC32c, octet by octet (RFC 9260 appendix A).
-fn seal(packet: &mut [u8]) {
-    packet[8..12].fill(0);
-    let mut crc = u32::MAX;
-    for octet in packet.iter() {
-        crc ^= u32::from(*octet);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
-        }
-    }
-    packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
 }

@@ -8,6 +8,8 @@ mod packet;
 pub mod screen;
 mod supplier;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use packet::seal;
 pub use supplier::Sctp;
 
 use crate::error::Error;

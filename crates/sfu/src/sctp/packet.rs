@@ -128,10 +128,16 @@ impl Writer {
     }
 
     fn finish(mut self) -> Bytes {
-        let checksum = crc32c(&self.bytes);
-        self.bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        seal(&mut self.bytes);
         self.bytes.into()
     }
+}
+
+/// Writes the checksum of a packet, which has a whole common header.
+pub fn seal(packet: &mut [u8]) {
+    packet[8..12].fill(0);
+    let checksum = crc32c(packet);
+    packet[8..12].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// Over a packet whose checksum field is zero (RFC 9260 §6.8, Appendix A).

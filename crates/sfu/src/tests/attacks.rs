@@ -12,14 +12,7 @@ fn audio(sequence: u64) -> Outgoing {
 }
 
 fn video(sequence: u64, key: bool) -> Outgoing {
-    Outgoing {
-        ssrc: VIDEO_SSRC,
-        payload_type: 96,
-        sequence,
-        timestamp: sequence as u32 * 3_000,
-        payload: vp8_payload(sequence as u16, key, 1_000),
-        ..Default::default()
-    }
+    vp8_packet(sequence, key, 1_000)
 }
 
 /// Two who have nothing to do with it.

@@ -2,21 +2,8 @@
 
 use super::data::{binary, text};
 use super::*;
-use crate::sctp::{Delivery, Event as SctpEvent, Kind, Message, dcep};
+use crate::sctp::{Delivery, Event as SctpEvent, Kind, Message, dcep, seal};
 use bytes::Bytes;
-
-/// CRC32c, octet by octet (RFC 9260 appendix A).
-fn seal(packet: &mut [u8]) {
-    packet[8..12].fill(0);
-    let mut crc = u32::MAX;
-    for octet in packet.iter() {
-        crc ^= u32::from(*octet);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
-        }
-    }
-    packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
-}
 
 fn data_chunk(flags: u8, tsn: u32, stream: u16, sequence: u16, payload: &[u8]) -> Vec<u8> {
     let mut chunk = vec![0, flags];

@@ -16,14 +16,7 @@ fn audio(sequence: u64, timestamp: u32) -> Outgoing {
 }
 
 fn video(sequence: u64, key: bool) -> Outgoing {
-    Outgoing {
-        ssrc: VIDEO_SSRC,
-        payload_type: 96,
-        sequence,
-        timestamp: sequence as u32 * 3_000,
-        extensions: vec![(ORIENTATION_ID, vec![1])],
-        payload: vp8_payload(sequence as u16, key, 900),
-    }
+    Outgoing { extensions: vec![(ORIENTATION_ID, vec![1])], ..vp8_packet(sequence, key, 900) }
 }
 
 impl World {

@@ -5,14 +5,7 @@ use super::*;
 use rtp::rtcp::{self, Rtcp};
 
 fn video(sequence: u64, key: bool) -> Outgoing {
-    Outgoing {
-        ssrc: VIDEO_SSRC,
-        payload_type: 96,
-        sequence,
-        timestamp: sequence as u32 * 3_000,
-        payload: vp8_payload(sequence as u16, key, 500),
-        ..Default::default()
-    }
+    vp8_packet(sequence, key, 500)
 }
 
 /// The retransmission of `lost` as packet `sequence` of the RTX stream.

@@ -335,3 +335,15 @@ pub fn vp8_payload(picture: u16, key: bool, len: usize) -> Vec<u8> {
     payload.extend((0..len).map(|n| (n * 7 + usize::from(picture)) as u8));
     payload
 }
+
+/// A picture in one packet, 30 a second.
+pub fn vp8_packet(sequence: u64, key: bool, len: usize) -> client::Outgoing {
+    client::Outgoing {
+        ssrc: VIDEO_SSRC,
+        payload_type: 96,
+        sequence,
+        timestamp: sequence as u32 * 3_000,
+        payload: vp8_payload(sequence as u16, key, len),
+        ..Default::default()
+    }
+}
