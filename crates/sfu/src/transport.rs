@@ -131,7 +131,7 @@ pub struct Transport {
     pub traffic: Traffic,
     /// What its client may send.
     pub incoming: IncomingLimit,
-    /// What all its consumers would take if there were enough, bit/s.
+    /// The estimate at which all its consumers would get what they ask for, bit/s.
     pub wanted: u64,
     pub next_sharing: Millis,
     pub next_report: Millis,

@@ -157,7 +157,8 @@ impl Rest {
 }
 
 const KEEP: f64 = 0.95;
-const RAISE: f64 = 1.2;
+/// Who is to be raised must fit with so much to spare.
+pub const RAISE: f64 = 1.2;
 /// So much more than what everybody wants: nobody need be careful.
 const PLENTY: f64 = 1.3;
 /// A keyframe's way.

@@ -8,7 +8,7 @@ use super::Micros;
 use super::acknowledged::AcknowledgedBitrate;
 use super::arrival::ArrivalGroups;
 use super::history::SentHistory;
-use super::loss::LossControl;
+use super::loss::{LossControl, Rates};
 use super::probe::Prober;
 use super::rate_control::RateControl;
 use super::trendline::{Trendline, Usage};
@@ -151,6 +151,13 @@ impl Controller {
             self.prober.hold(now);
         }
         self.is_proven |= usage == Usage::Over || probed.is_some();
+        let has_queue = usage == Usage::Over || self.is_recovering(now);
+        if let Some(rate) = probed {
+            tracing::trace!(rate = rate as u64, ?usage, "a probe came through");
+            if !has_queue {
+                self.loss.note_probe(now, rate, self.round_trip);
+            }
+        }
         match probed {
             Some(rate) if usage != Usage::Over && (rate > self.rate.estimate() || is_first) => {
                 self.rate.set(rate.min(MAX), now);
@@ -163,7 +170,9 @@ impl Controller {
                 self.rate.update(now, sent_at, usage, acknowledged, self.round_trip, MAX);
             }
         }
-        self.loss.update(now, self.rate.estimate(), self.round_trip);
+        let aim = self.rate.estimate();
+        let rates = Rates { aim, arrives: self.acknowledged.bitrate().unwrap_or(aim) };
+        self.loss.update(now, rates, self.round_trip);
     }
 
     pub fn handle_remb(&mut self, now: Micros, bitrate: u64) {
@@ -188,7 +197,7 @@ impl Controller {
         if !matches!(self.feedback, Feedback::Flowing { .. }) {
             self.loss.note(received, lost);
             let rate = self.remb_at(now).unwrap_or(self.sent_rate.max(MIN));
-            self.loss.update(now, rate, self.round_trip);
+            self.loss.update(now, Rates { aim: rate, arrives: self.sent_rate }, self.round_trip);
         }
     }
 
@@ -269,6 +278,24 @@ impl Controller {
 
     fn remb_at(&self, now: Micros) -> Option<f64> {
         self.remb.filter(|(_, at)| now.saturating_sub(*at) < REMB_LASTS).map(|(rate, _)| rate)
+    }
+
+    /// What each kind of evidence says, for whoever wonders at the estimate.
+    pub fn trace(&self, now: Micros) {
+        tracing::trace!(
+            estimate = self.estimate(now),
+            delay = self.rate.estimate() as u64,
+            cap = self.loss.cap().map(|cap| cap as u64),
+            remb = self.remb_at(now).map(|remb| remb as u64),
+            usage = ?self.trendline.usage(),
+            arrives = self.acknowledged.bitrate().map(|rate| rate as u64),
+            lost = self.loss.fraction(),
+            inherent = self.loss.inherent(),
+            round_trip = self.round_trip,
+            wanted = self.wanted as u64,
+            sent = self.sent_rate as u64,
+            "what the path carries"
+        );
     }
 
     pub fn prober(&mut self) -> &mut Prober {

@@ -1,9 +1,13 @@
 //! What to make of loss (draft-ietf-rmcat-gcc-02 §6), told apart from loss that is none of our doing.
 //!
 //! The draft's rule: above 10 % lost the rate falls by half the loss, below 2 % it may grow, between it stays. A radio
-//! that loses a tenth of whatever it is sent would drive that rule to the bottom, so a fall is a trial, too: when a
-//! third less was sent and just as much of it lost, that much is taken for the path's own, and only what is lost beyond
-//! it counts from then on. It is never more than the least that is lost now.
+//! that loses a tenth of whatever it is sent would drive that rule to the bottom, and one that loses a twentieth would
+//! keep for ever a cap from worse times. Loss of our doing follows the rate, so every change of the rate is a trial, too:
+//! - when a third less was sent and just as much of it lost, that much is taken for the path's own;
+//! - when a probe came through faster than the cap allows, the cap is lifted to what it measured. If more is lost then,
+//!   it comes back, and the next try waits; if not, what is lost is the path's own.
+//!
+//! Only what is lost beyond the path's own counts. That is never more than the least that is lost now.
 
 use super::Micros;
 
@@ -14,19 +18,55 @@ pub struct LossControl {
     lost: u32,
     sent: u32,
     interval_began: Micros,
-    /// Lost of the last intervals, smoothed.
+    /// Lost of the last intervals, smoothed over a second.
     fraction: f64,
+    /// The same over several.
+    settled: f64,
     /// The path's own part.
     inherent: f64,
-    trial: Option<Trial>,
+    fall: Option<Fall>,
     decreased_at: Option<Micros>,
+    rise: Option<Rise>,
+    rise_after: Micros,
+    /// How long to wait after a rise that failed.
+    patience: Micros,
 }
 
 /// A run of decreases.
 #[derive(Clone, Copy, Debug)]
-struct Trial {
+struct Fall {
     rate: f64,
     fraction: f64,
+}
+
+/// A cap that was lifted by a probe, and what has been lost since.
+#[derive(Clone, Copy, Debug)]
+struct Rise {
+    /// From when on packets were sent at the new rate.
+    from: Micros,
+    cap: f64,
+    fraction: f64,
+    sent: u32,
+    lost: u32,
+}
+
+impl Rise {
+    fn fraction_since(&self) -> f64 {
+        f64::from(self.lost) / f64::from(self.sent.max(1))
+    }
+
+    fn has_failed(&self) -> bool {
+        self.sent >= RISE_MIN_PACKETS && self.fraction_since() > RISE_MORE * self.fraction + RISE_MARGIN
+    }
+}
+
+/// The rates of the moment, bit/s.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// What is aimed at.
+    pub aim: f64,
+    /// What arrives.
+    pub arrives: f64,
 }
 
 impl LossControl {
@@ -50,52 +90,97 @@ impl LossControl {
         self.fraction
     }
 
-    /// Judges an interval when it is long enough. `rate` is what is aimed at now, bit/s.
-    pub fn update(&mut self, now: Micros, rate: f64, round_trip: Micros) {
+    /// What the path loses whatever it is sent, as far as is known.
+    pub fn inherent(&self) -> f64 {
+        self.inherent
+    }
+
+    /// A probe came through, at `measured` bit/s, and no queue grows.
+    pub fn note_probe(&mut self, now: Micros, measured: f64, round_trip: Micros) {
+        let Some(cap) = self.cap.filter(|cap| measured > NEWS * cap && now >= self.rise_after) else {
+            return;
+        };
+        let before = self.rise.map_or((cap, self.settled), |rise| (rise.cap, rise.fraction));
+        let from = now + round_trip + REACTION;
+        self.rise = Some(Rise { from, cap: before.0, fraction: before.1, sent: 0, lost: 0 });
+        (self.cap, self.fall) = (Some(measured), None);
+        tracing::debug!(cap, measured, lost = before.1, "a probe lifts the loss-based cap");
+    }
+
+    /// Judges an interval when it is long enough.
+    pub fn update(&mut self, now: Micros, rates: Rates, round_trip: Micros) {
         let elapsed = now.saturating_sub(self.interval_began);
         if elapsed < INTERVAL || (self.sent < MIN_PACKETS && elapsed < MAX_INTERVAL) {
             return;
         }
-        let fraction = f64::from(self.lost) / f64::from(self.sent.max(1));
-        let has_evidence = self.sent >= MIN_PACKETS;
+        let (sent, lost) = (self.sent, self.lost.min(self.sent));
         (self.sent, self.lost, self.interval_began) = (0, 0, now);
-        if !has_evidence {
+        if sent < MIN_PACKETS {
             return;
         }
-        self.judge(now, fraction, rate, round_trip, elapsed.min(MAX_INTERVAL));
-    }
-
-    /// As [`Self::update`], for one who knows the fraction only (receiver reports).
-    pub fn judge(&mut self, now: Micros, fraction: f64, rate: f64, round_trip: Micros, elapsed: Micros) {
+        let fraction = f64::from(lost) / f64::from(sent);
         self.fraction += 0.4 * (fraction - self.fraction);
-        self.inherent = self.inherent.min(self.fraction);
+        self.settled += 0.1 * (fraction - self.settled);
+        self.inherent = self.inherent.min(self.settled);
+        if let Some(rise) = &mut self.rise {
+            if now >= rise.from {
+                (rise.sent, rise.lost) = (rise.sent + sent, rise.lost + lost);
+            }
+            let rise = *rise;
+            self.judge_rise(now, &rise, rates);
+            return;
+        }
         // One bad moment is no congestion: both this interval and the last second must say so.
         let ours = ((fraction.min(self.fraction) - self.inherent) / (1.0 - self.inherent)).max(0.0);
         if ours > HIGH {
-            self.decrease(now, fraction, ours, rate, round_trip);
+            self.decrease(now, fraction, ours, rates.aim, round_trip);
         } else if ours < LOW {
-            self.trial = None;
-            self.cap =
-                self.cap.map(|cap| cap * GROWTH.powf(elapsed as f64 / 1e6)).filter(|c| *c < 2.0 * rate);
+            self.fall = None;
+            let growth = GROWTH.powf(elapsed.min(MAX_INTERVAL) as f64 / 1e6);
+            self.cap = self.cap.map(|cap| cap * growth).filter(|cap| *cap < 2.0 * rates.aim);
         }
     }
 
-    fn decrease(&mut self, now: Micros, fraction: f64, ours: f64, rate: f64, round_trip: Micros) {
+    fn judge_rise(&mut self, now: Micros, rise: &Rise, rates: Rates) {
+        let since = rise.fraction_since();
+        if rise.has_failed() {
+            self.patience = (self.patience * 2).clamp(MIN_PATIENCE, MAX_PATIENCE);
+            self.rise_after = now + self.patience;
+            (self.cap, self.rise, self.decreased_at) = (Some(rise.cap), None, Some(now));
+            tracing::debug!(
+                cap = rise.cap,
+                lost = since,
+                before = rise.fraction,
+                "more is lost: the cap is back"
+            );
+        } else if now >= rise.from + RISE_LASTS {
+            if rise.sent >= RISE_MIN_PACKETS && rates.arrives > NEWS * rise.cap {
+                // More gets through, and no more is lost.
+                self.inherent = self.inherent.max(since.min(rise.fraction)).min(MAX_INHERENT);
+                self.patience = 0;
+            }
+            self.rise = None;
+        }
+    }
+
+    fn decrease(&mut self, now: Micros, fraction: f64, ours: f64, aim: f64, round_trip: Micros) {
         let patience = round_trip + REACTION;
         if self.decreased_at.is_some_and(|at| now.saturating_sub(at) < patience) {
             return;
         }
-        let rate = self.cap.map_or(rate, |cap| cap.min(rate));
-        let trial = *self.trial.get_or_insert(Trial { rate, fraction: self.fraction.max(fraction) });
-        let is_same = self.fraction.min(fraction) > TRIAL_SAME * trial.fraction;
-        if rate < TRIAL_DEPTH * trial.rate && is_same {
+        let rate = self.cap.map_or(aim, |cap| cap.min(aim));
+        let fall = *self.fall.get_or_insert(Fall { rate, fraction: self.fraction.max(fraction) });
+        let is_same = self.fraction.min(fraction) > FALL_SAME * fall.fraction;
+        if rate < FALL_DEPTH * fall.rate && is_same {
             self.inherent = self.fraction.min(MAX_INHERENT);
-            self.cap = Some(trial.rate);
-            self.trial = None;
+            self.settled = self.fraction;
+            self.cap = Some(fall.rate);
+            self.fall = None;
             return;
         }
         self.decreased_at = Some(now);
         self.cap = Some(rate * (1.0 - 0.5 * ours));
+        tracing::debug!(cap = self.cap, lost = fraction, inherent = self.inherent, "loss lowers the cap");
     }
 }
 
@@ -108,11 +193,22 @@ const INTERVAL: Micros = 200_000;
 const MAX_INTERVAL: Micros = 1_000_000;
 /// Fewer say little: one of ten is 10 %.
 const MIN_PACKETS: u32 = 20;
-/// Until a lower rate shows in the reports.
+/// Until another rate shows in the reports.
 const REACTION: Micros = 300_000;
-const TRIAL_DEPTH: f64 = 0.7;
-const TRIAL_SAME: f64 = 0.75;
+const FALL_DEPTH: f64 = 0.7;
+const FALL_SAME: f64 = 0.75;
 const MAX_INHERENT: f64 = 0.3;
+/// Measurements waver by so much.
+const NEWS: f64 = 1.1;
+/// A third of a second of 2 Mbit/s; a path that drops half of them says so within these.
+const RISE_MIN_PACKETS: u32 = 60;
+const RISE_LASTS: Micros = 2_000_000;
+/// Sixty packets of which a twentieth is lost by chance.
+const RISE_MORE: f64 = 1.3;
+const RISE_MARGIN: f64 = 0.05;
+/// A path that got better is used within ten seconds, whatever was tried before.
+const MIN_PATIENCE: Micros = 2_000_000;
+const MAX_PATIENCE: Micros = 4_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -120,16 +216,40 @@ mod tests {
 
     /// Runs `seconds` with what `lost` says of a rate; answers the rate at the end.
     fn run(control: &mut LossControl, from: u64, seconds: u64, wish: f64, lost: impl Fn(f64) -> f64) -> f64 {
-        let mut rate = wish;
+        run_probing(control, from, seconds, wish, None, lost).0
+    }
+
+    /// The same with a probe every three seconds while less is sent than wished, which measures `probe`; answers the mean
+    /// rate, too.
+    fn run_probing(
+        control: &mut LossControl,
+        from: u64,
+        seconds: u64,
+        wish: f64,
+        probe: Option<f64>,
+        lost: impl Fn(f64) -> f64,
+    ) -> (f64, f64) {
+        let (mut rate, mut total, mut dice) = (wish, 0.0, 1u64);
         for n in 1..=seconds * 20 {
             let now = from * 1_000_000 + n * 50_000;
+            if let Some(measured) = probe.filter(|_| n % 60 == 0 && rate < wish) {
+                control.note_probe(now, measured, 50_000);
+            }
             rate = control.cap().unwrap_or(wish).min(wish);
-            let packets = (rate / 8_000.0 / 20.0).round();
-            let missing = (packets * lost(rate)).round();
-            control.note((packets - missing) as u32, missing as u32);
-            control.update(now, rate, 50_000);
+            total += rate;
+            let packets = (rate / 8_000.0 / 20.0).round() as u32;
+            let missing = (0..packets)
+                .filter(|_| {
+                    dice =
+                        dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    ((dice >> 33) as f64 / (1u64 << 31) as f64) < lost(rate)
+                })
+                .count() as u32;
+            control.note(packets - missing, missing);
+            let rates = Rates { aim: rate, arrives: rate * (1.0 - lost(rate)) };
+            control.update(now, rates, 50_000);
         }
-        rate
+        (rate, total / (seconds * 20) as f64)
     }
 
     #[test]
@@ -158,5 +278,35 @@ mod tests {
         let rate = run(&mut control, 30, 30, 2e6, |_| 0.0);
         assert_eq!(rate, 2e6);
         assert_eq!(control.inherent.round(), 0.0, "and not believed of it for ever");
+    }
+
+    /// A path of its own loss, and at 1 Mbit/s a policer: no queue, what is beyond is lost.
+    fn policed(own: f64) -> impl Fn(f64) -> f64 {
+        move |rate| own + (1.0 - own) * (1.0 - 1e6 / rate).max(0.0)
+    }
+
+    #[test]
+    fn a_cap_goes_when_a_probe_shows_more_and_the_loss_does_not_follow() {
+        for own in [0.03, 0.05, 0.07, 0.10] {
+            let mut control = LossControl::default();
+            let rate = run(&mut control, 0, 10, 2e6, policed(own));
+            assert!(rate < 1.4e6, "{own}: {rate}");
+            let (rate, _) = run_probing(&mut control, 10, 7, 2e6, Some(2.5e6), |_| own);
+            assert_eq!(rate, 2e6, "{own}: the bottleneck is gone, the radio is as it was");
+            let (_, mean) = run_probing(&mut control, 17, 30, 2e6, Some(2.5e6), |_| own);
+            assert!(mean > 1.8e6, "{own}: and so it stays: {mean}");
+            let rate = run(&mut control, 47, 10, 2e6, policed(own));
+            assert!(rate < 1.4e6, "{own}: a new bottleneck is still noticed: {rate}");
+        }
+    }
+
+    #[test]
+    fn a_burst_that_passes_where_a_stream_does_not_costs_moments() {
+        for own in [0.0, 0.05, 0.10] {
+            let mut control = LossControl::default();
+            run(&mut control, 0, 10, 2e6, policed(own));
+            let (_, mean) = run_probing(&mut control, 10, 60, 2e6, Some(2.5e6), policed(own));
+            assert!((0.7e6..1.5e6).contains(&mean), "{own}: {mean}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod probe;
 mod rate_control;
 mod trendline;
 
-pub use allocation::{Allocation, Claim};
+pub use allocation::{Allocation, Claim, RAISE};
 pub use controller::Controller;
 pub use incoming::{Change, IncomingLimit};
 pub use outgoing::{Held, Outgoing};

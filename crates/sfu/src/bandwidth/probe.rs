@@ -89,6 +89,7 @@ impl Prober {
         self.clusters = self.clusters.saturating_add(1);
         self.active = Some(Cluster { id, rate, began: now, packets: 0, octets: 0 });
         self.last_began = Some(now);
+        tracing::trace!(id, rate = rate as u64, "a probe begins");
         self.further_if_above = Some(KEEPS_UP * rate);
         self.results[usize::from(id) % TRACKED] = Arrivals { id, ..Arrivals::default() };
     }

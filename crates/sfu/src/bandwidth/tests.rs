@@ -220,6 +220,34 @@ fn jitter_and_a_little_loss_leave_the_estimate_alone() {
     }
 }
 
+/// What a picture in three encodings takes of an estimate of which `loss` is lost again.
+fn layered(estimate: f64, loss: f64) -> f64 {
+    let fits = |rate: &&f64| **rate * RAISE <= estimate * (1.0 - loss);
+    [2e6, 600e3, 200e3].iter().find(fits).copied().unwrap_or(120e3)
+}
+
+#[test]
+fn a_cap_that_ends_is_forgotten_whatever_the_path_loses_by_itself() {
+    for (loss, delay) in
+        [0.0, 0.01, 0.03, 0.05, 0.10].iter().flat_map(|l| [20e3, 50e3, 100e3].map(|d| (*l, d)))
+    {
+        let mut run = Run::new(100e6, 2e6 * RAISE / (1.0 - loss));
+        (run.path.loss, run.path.delay, run.path.buffer) = (loss, delay, 300e3);
+        run.pass(6.0, |estimate| layered(estimate, loss));
+        assert!(layered(run.estimate(), loss) >= 2e6, "{loss} {delay}: {} at first", run.estimate());
+        run.path.capacity = 1e6;
+        run.pass(12.0, |estimate| layered(estimate, loss));
+        run.pass(5.0, |estimate| layered(estimate, loss));
+        assert!(run.sent as f64 > 5.0 * 350e3, "{loss} {delay}: {} bits", run.sent);
+        assert!(run.longest_queue < 290e3, "{loss} {delay}: {}", run.longest_queue);
+        run.path.capacity = 100e6;
+        run.pass(7.0, |estimate| layered(estimate, loss));
+        assert!(layered(run.estimate(), loss) >= 2e6, "{loss} {delay}: {}", run.estimate());
+        run.pass(5.0, |estimate| layered(estimate, loss));
+        assert!(run.sent as f64 > 5.0 * 1.8e6, "{loss} {delay}: it stays: {} bits", run.sent);
+    }
+}
+
 #[test]
 fn a_shallow_buffer_that_loses_is_left_within_seconds() {
     let mut run = Run::new(1e6, 3e6);

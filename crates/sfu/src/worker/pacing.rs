@@ -38,6 +38,7 @@ impl Worker {
             return false;
         }
         while let Some(late) = self.outgoing(key).and_then(|o| o.pacer.find_late(moment.us)) {
+            tracing::debug!(consumer = %self.consumers[late].id, "pictures waited too long");
             self.drop_waiting(late);
             let producer = self.consumers[late].producer;
             self.request_wanted_keyframes(now, producer);

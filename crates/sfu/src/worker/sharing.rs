@@ -2,7 +2,7 @@
 
 use super::media::Moment;
 use super::{Event, TICK, Worker};
-use crate::bandwidth::{Change, Claim, Class, Outgoing};
+use crate::bandwidth::{Change, Claim, Class, Outgoing, RAISE};
 use crate::clock::Millis;
 use crate::error::Error;
 use crate::layers::Layers;
@@ -85,13 +85,18 @@ impl Worker {
         }
         let estimate = outgoing.controller.estimate(us);
         // Repairs take their part, too.
-        let usable = estimate.map(|e| (e as f64 * (1.0 - outgoing.controller.loss().min(0.3))) as u64);
+        let media_share = 1.0 - outgoing.controller.loss().min(0.3);
+        let usable = estimate.map(|e| (e as f64 * media_share) as u64);
         let available = usable.map(|usable| usable.saturating_sub(sound));
         outgoing.allocation.share(us, available, &mut claims);
         if is_quiet {
             self.transports[key].next_sharing = ms;
         }
-        self.transports[key].wanted = sound + claims.iter().map(Claim::wanted).sum::<u64>();
+        let pictures = claims.iter().map(Claim::wanted).sum::<u64>() as f64 * RAISE;
+        self.transports[key].wanted = ((sound as f64 + pictures) / media_share) as u64;
+        if tracing::enabled!(tracing::Level::TRACE) {
+            outgoing.controller.trace(us);
+        }
         let most_important = claims.iter().find(|c| c.class == Class::Important).or(claims.first());
         // Before the path has said anything, somebody must begin.
         let beginner = most_important.filter(|_| !outgoing.controller.is_proven(us)).map(|c| c.consumer);
@@ -117,6 +122,7 @@ impl Worker {
         }
         if let Some(layers) = consumer.layers_news(&claim.ladder) {
             let consumer = consumer.id;
+            tracing::debug!(%consumer, ?layers, "a consumer is sent other layers");
             self.emit(Event::ConsumerLayersChanged { consumer, layers });
         }
         if was_starved && grant.is_some() {
