@@ -4,7 +4,7 @@
 # Needs libobs-dev, libclang-dev and `cargo install bindgen-cli --version 0.72.1 --locked`.
 set -eu
 cd "$(dirname "$0")"
-functions='blog|obs_register_source_s|obs_source_(output_video2|output_audio|set_async_unbuffered|set_async_decoupled|set_async_rotation|get_audio_mixers|set_audio_mixers|get_name|get_uuid)|obs_get_video_info|obs_get_version_string|obs_data_(get_int|get_bool|get_string|set_int|set_default_int|set_default_bool|set_default_string|has_user_value)|obs_properties_(create|add_list|add_bool|add_button2|add_text|get)|obs_property_(list_add_int|list_add_string|list_clear|set_long_description)|obs_module_load_locale|text_lookup_(getstr|destroy)|video_format_get_parameters_for_format|os_gettime_ns'
+functions='blog|obs_register_source_s|obs_source_(output_video2|output_audio|set_async_unbuffered|set_async_decoupled|set_async_rotation|get_audio_mixers|set_audio_mixers|get_name|get_uuid)|obs_get_video_info|obs_get_video_frame_time|obs_get_frame_interval_ns|obs_get_version_string|obs_data_(get_int|get_bool|get_string|set_int|set_default_int|set_default_bool|set_default_string|has_user_value)|obs_properties_(create|add_list|add_bool|add_button2|add_text|get)|obs_property_(list_add_int|list_add_string|list_clear|set_long_description)|obs_module_load_locale|text_lookup_(getstr|destroy)|video_format_get_parameters_for_format|os_gettime_ns'
 header=$(mktemp --suffix=.h)
 generated=$(mktemp)
 trap 'rm -f "$header" "$generated"' EXIT

@@ -8,9 +8,11 @@
 #![cfg_attr(test, allow(dead_code))]
 
 pub mod away;
+mod glide;
 pub mod reader;
 pub mod settings;
 pub mod slate;
+pub mod sound;
 pub mod timing;
 
 pub mod source;

@@ -3,10 +3,11 @@
 use crate::away::{Draw, Stage};
 use crate::settings::{Board, Wishes};
 use crate::slate;
-use crate::timing::{SoundLine, play_at};
+use crate::sound::{Chunk, SoundLine};
+use crate::timing::{Canvas, PictureLag};
 use frame_ipc::{
-    AudioBuffer, AudioInfo, Copied, Event, Matrix, PixelFormat, Reader, Rotation, VideoBuffer, VideoInfo,
-    now_ns,
+    AudioBuffer, AudioInfo, Copied, Event, MAX_CHANNELS, Matrix, PixelFormat, Reader, Rotation, VideoBuffer,
+    VideoInfo, now_ns,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
@@ -18,8 +19,7 @@ pub trait Sink {
     fn picture(&self, picture: &Picture<'_>);
     fn blank(&self);
     fn sound(&self, sound: &Sound<'_>);
-    /// Length of one frame of the canvas.
-    fn canvas_frame_ns(&self) -> u64;
+    fn canvas(&self) -> Canvas;
     fn log(&self, text: &str);
 }
 
@@ -40,7 +40,8 @@ pub struct Picture<'a> {
 /// A chunk of sound, ready to be played.
 #[derive(Clone, Copy)]
 pub struct Sound<'a> {
-    pub samples: &'a AudioBuffer,
+    /// Holds the samples.
+    pub line: &'a SoundLine,
     pub channels: usize,
     pub frames: usize,
     pub sample_rate: u32,
@@ -60,7 +61,7 @@ pub fn run(board: &Board, sink: &impl Sink, path: impl Fn() -> io::Result<PathBu
         sound: AudioBuffer::default(),
         card: slate::Card::default(),
         size: slate::DEFAULT_SIZE,
-        canvas_frame_ns: sink.canvas_frame_ns(),
+        lag: PictureLag::default(),
         line: SoundLine::default(),
         report_at: 0,
         late: 0,
@@ -83,7 +84,7 @@ struct Thread<'a, S, P> {
     card: slate::Card,
     /// Of the last picture as it stood, so that the card takes its place exactly.
     size: (u32, u32),
-    canvas_frame_ns: u64,
+    lag: PictureLag,
     line: SoundLine,
     report_at: u64,
     /// Chunks of sound that came too late, since the last second.
@@ -207,8 +208,12 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
         });
         let now = now_ns();
         reader.handed_over(info, read_at, now);
+        let shown_ns = self.sink.canvas().shows_at(now);
+        if !info.still {
+            self.lag.note(info.timestamp_ns, shown_ns);
+        }
         if let Some(trace) = &mut self.trace {
-            trace.picture(self.wishes.slot, info, read_at, now);
+            trace.picture(self.wishes.slot, info, read_at, now, shown_ns);
         }
         self.size = match info.rotation {
             Rotation::None | Rotation::Half => (info.width, info.height),
@@ -222,16 +227,23 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
         if !self.wishes.audio {
             return;
         }
-        let Some(play_at_ns) = play_at(info.timestamp_ns, self.canvas_frame_ns, now_ns()) else {
-            self.late += 1;
+        if reader.copy_audio(info, &mut self.sound) == Copied::Torn {
             return;
-        };
-        let AudioInfo { channels, frames, sample_rate, .. } = *info;
-        let length_ns = frames as u64 * 1_000_000_000 / u64::from(sample_rate.max(1));
-        if reader.copy_audio(info, &mut self.sound) == Copied::Whole && self.line.admit(play_at_ns, length_ns)
-        {
-            let Self { sound: samples, .. } = self;
-            self.sink.sound(&Sound { samples, channels, frames, sample_rate, play_at_ns });
+        }
+        let AudioInfo { channels, frames, sample_rate, timestamp_ns, .. } = *info;
+        let samples: [&[f32]; MAX_CHANNELS] = std::array::from_fn(|i| self.sound.channel(i));
+        let samples = samples.get(..channels).unwrap_or_default();
+        let wait_ns = self.lag.sound_waits_ns(self.sink.canvas().frame_ns);
+        let chunk = Chunk { timestamp_ns, sample_rate, frames, channels: samples };
+        match self.line.place(&chunk, wait_ns, now_ns()) {
+            Some(placed) => self.sink.sound(&Sound {
+                line: &self.line,
+                channels,
+                frames: placed.frames,
+                sample_rate,
+                play_at_ns: placed.play_at_ns,
+            }),
+            None => self.late += 1,
         }
     }
 
@@ -248,7 +260,6 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     /// Once a second.
     fn report(&mut self, now: u64) {
         self.report_at = now + SECOND;
-        self.canvas_frame_ns = self.sink.canvas_frame_ns();
         if let Link::Up { reader, .. } = &mut self.link {
             reader.send_report();
         }
@@ -278,7 +289,7 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
 }
 
 /// One line per picture for measurements, to the file named by `GREENROOM_OBS_TRACE`:
-/// slot, presentation time, arrival, written, read, handed to libobs; all in monotonic nanoseconds.
+/// slot, presentation time, arrival, written, read, handed to libobs, first seen; all in monotonic nanoseconds.
 struct Trace(BufWriter<File>);
 
 impl Trace {
@@ -288,9 +299,10 @@ impl Trace {
         Some(Self(BufWriter::with_capacity(64 * 1024, file)))
     }
 
-    fn picture(&mut self, slot: u8, info: &VideoInfo, read_at: u64, handed: u64) {
+    fn picture(&mut self, slot: u8, info: &VideoInfo, read_at: u64, handed: u64, shown: u64) {
         let VideoInfo { timestamp_ns, arrival_ns, written_ns, .. } = info;
-        let _ = writeln!(self.0, "{slot} {timestamp_ns} {arrival_ns} {written_ns} {read_at} {handed}");
+        let _ =
+            writeln!(self.0, "{slot} {timestamp_ns} {arrival_ns} {written_ns} {read_at} {handed} {shown}");
     }
 
     fn flush(&mut self) {

@@ -1,98 +1,110 @@
-//! Which timestamp libobs is given, and what it must never be given.
+//! When a picture is seen on OBS's canvas, and by how much sound has to wait to be heard with it.
 
-/// One frame of OBS's canvas in nanoseconds; 30 fps if OBS does not say.
-pub fn frame_ns(fps_num: u32, fps_den: u32) -> u64 {
-    match (fps_num, fps_den) {
-        (0, _) | (_, 0) => 1_000_000_000 / 30,
-        (num, den) => (u64::from(den) * 1_000_000_000 / u64::from(num)).min(MAX_FRAME),
+use std::collections::VecDeque;
+
+/// The canvas's clock: it draws at whole frames from `tick_ns` on, `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canvas {
+    /// When the frame that was drawn last, or is being drawn, began.
+    pub tick_ns: u64,
+    pub frame_ns: u64,
+}
+
+impl Canvas {
+    /// The frame in which a picture given at `now` is first seen. libobs takes what is there as a frame begins, and gives
+    /// the frame that time in recordings and streams.
+    pub fn shows_at(self, now: u64) -> u64 {
+        let frames = now.saturating_sub(self.tick_ns) / self.frame_ns.max(1) + 1;
+        self.tick_ns.saturating_add(frames.saturating_mul(self.frame_ns))
     }
 }
 
-/// When libobs is to play sound of time `timestamp`, or `None` if it is too late for that at `now`.
-///
-/// An unbuffered picture appears with the canvas's next frame, sound exactly at its time: so sound is sent one
-/// canvas frame into the future. That also spares it the fate of late sound, for which libobs delays the sound of
-/// all sources, for good.
-pub fn play_at(timestamp: u64, frame_ns: u64, now: u64) -> Option<u64> {
-    let at = timestamp.saturating_add(frame_ns);
-    (at.saturating_add(TOO_LATE) >= now).then_some(at)
-}
-
-/// Where a source's sound ends in libobs's own reckoning.
-///
-/// libobs plays a chunk that begins within 70 ms of the end of the one before right after that end, whatever its time says
-/// (`TS_SMOOTHING_THRESHOLD`). Sound that keeps leaving small gaps would so fall behind its own times, and libobs would
-/// delay the sound of all sources for it, a tick at a time, up to its limit. So a chunk is played only if it
-/// continues the line, or is so far after it that libobs places it anew.
+/// How much later than at their times pictures are seen: the median of the last ones. Between none and a frame, if
+/// pictures are handed over in time, depending on how the canvas's frames fall between theirs.
 #[derive(Debug, Default)]
-pub struct SoundLine {
-    end_ns: Option<u64>,
+pub struct PictureLag {
+    /// At most [`MEMORY`]; when full, the oldest goes.
+    recent: VecDeque<i64>,
+    /// Of the picture that is seen next, unless another comes before: when, and how much later than at its time.
+    next: Option<(u64, i64)>,
+    scratch: Vec<i64>,
 }
 
-impl SoundLine {
-    /// Whether a chunk of this length may be played at that time; if so, the line goes on with it.
-    pub fn admit(&mut self, play_at_ns: u64, length_ns: u64) -> bool {
-        let end_ns = match self.end_ns {
-            Some(end) if play_at_ns.abs_diff(end) <= CONTINUES => end,
-            Some(end) if play_at_ns < end.saturating_add(PLACED_ANEW) => return false,
-            _ => play_at_ns,
-        };
-        self.end_ns = Some(end_ns.saturating_add(length_ns));
-        true
+impl PictureLag {
+    /// A picture of this time was handed over, to be seen at `shown_ns`.
+    pub fn note(&mut self, timestamp_ns: u64, shown_ns: u64) {
+        let lag = i64::try_from(i128::from(shown_ns) - i128::from(timestamp_ns)).unwrap_or(i64::MAX);
+        if let Some((_, lag)) = self.next.replace((shown_ns, lag)).filter(|(before, _)| *before != shown_ns) {
+            if self.recent.len() == MEMORY {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(lag);
+        }
+    }
+
+    /// By how much sound has to wait. Without pictures: half a frame, which is what they would need most likely.
+    pub fn sound_waits_ns(&mut self, frame_ns: u64) -> i64 {
+        self.scratch.clear();
+        self.scratch.extend(&self.recent);
+        if self.scratch.len() < ENOUGH {
+            return (frame_ns / 2) as i64;
+        }
+        let middle = self.scratch.len() / 2;
+        let (_, median, _) = self.scratch.select_nth_unstable(middle);
+        (*median).clamp(0, MAX_WAIT)
     }
 }
 
-/// Less than half of what libobs smooths over: rounding and drift of honest sound, and no more.
-const CONTINUES: u64 = 30_000_000;
-/// A little more than what libobs smooths over.
-const PLACED_ANEW: u64 = 75_000_000;
-/// Six of libobs's audio ticks. Less would make holes in the sound of a busy machine, more would let one stall
-/// delay a whole show.
-const TOO_LATE: u64 = 120_000_000;
-/// 10 fps: a slower canvas is a slide show, and nobody sees its lips.
-const MAX_FRAME: u64 = 100_000_000;
+/// Two seconds at 30 fps: short enough to follow when a late picture has moved on to the next frame for good.
+const MEMORY: usize = 60;
+const ENOUGH: usize = 8;
+/// A canvas that is slower than this is a slide show, and nobody sees its lips.
+const MAX_WAIT: i64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MS: u64 = 1_000_000;
+
     #[test]
-    fn sound_waits_for_the_picture_of_its_canvas() {
-        assert_eq!(frame_ns(30, 1), 33_333_333);
-        assert_eq!(frame_ns(60_000, 1001), 16_683_333);
-        assert_eq!(frame_ns(0, 1), 33_333_333);
-        assert_eq!(frame_ns(1, 0), 33_333_333);
-        assert_eq!(frame_ns(1, 60), MAX_FRAME);
-        assert_eq!(play_at(1_000_000_000, 33_000_000, 1_010_000_000), Some(1_033_000_000));
+    fn a_picture_is_seen_in_the_next_frame() {
+        let canvas = Canvas { tick_ns: 1_000 * MS, frame_ns: 20 * MS };
+        for (now, shown) in [(1_000, 1_020), (1_019, 1_020), (1_020, 1_040), (1_075, 1_080), (900, 1_020)] {
+            assert_eq!(canvas.shows_at(now * MS), shown * MS, "{now}");
+        }
+        assert_eq!(Canvas { tick_ns: 5, frame_ns: 0 }.shows_at(7), 5);
     }
 
     #[test]
-    fn sound_continues_or_is_placed_anew_and_never_lags_behind_its_times() {
-        const MS: u64 = 1_000_000;
-        let mut line = SoundLine::default();
-        assert!(line.admit(1_000 * MS, 10 * MS));
-        assert!(line.admit(1_012 * MS, 10 * MS), "rounding");
-        assert!(!line.admit(1_070 * MS, 10 * MS), "a gap that libobs would close");
-        assert!(line.admit(1_100 * MS, 10 * MS), "a gap that libobs keeps");
-        assert!(!line.admit(1_050 * MS, 10 * MS), "backwards");
-        // Chunks of 1 ms that claim to be 20 ms apart: what is let through never lags by more than the tolerance.
-        let mut line = SoundLine::default();
-        let mut end: Option<u64> = None;
-        for at in (0..1_000).map(|i| i * 20 * MS) {
-            if line.admit(at, MS) {
-                let begins = end.filter(|end| at < end + 70 * MS).unwrap_or(at);
-                assert!(at.abs_diff(begins) <= CONTINUES, "{at}");
-                end = Some(begins + MS);
+    fn sound_waits_as_long_as_pictures_do_whatever_the_rates() {
+        // (canvas, pictures, phase between them) and what the first picture in each frame waits.
+        for (frame, period, phase, expected) in [
+            (33.3, 33.3, 5.0, 28.3),
+            (33.3, 33.3, 30.0, 3.3),
+            (16.7, 33.3, 5.0, 11.7),
+            (33.3, 16.7, 5.0, 11.7),
+        ] {
+            let ms = |ms: f64| (ms * 1e6) as u64;
+            let canvas = Canvas { tick_ns: ms(1_000.0), frame_ns: ms(frame) };
+            let mut lag = PictureLag::default();
+            assert_eq!(lag.sound_waits_ns(canvas.frame_ns), ms(frame / 2.0) as i64);
+            for i in 0..20 {
+                let at = ms(1_000.0 + phase + f64::from(i) * period);
+                lag.note(at, canvas.shows_at(at));
             }
+            let waits = lag.sound_waits_ns(canvas.frame_ns) as f64 / 1e6;
+            assert!((waits - expected).abs() < 1.0, "{waits} for {expected}");
         }
     }
 
     #[test]
-    fn late_sound_is_not_handed_to_obs() {
-        let now = 10_000_000_000;
-        let frame = 33_000_000;
-        assert!(play_at(now - frame - TOO_LATE, frame, now).is_some());
-        assert!(play_at(now - frame - TOO_LATE - 1, frame, now).is_none());
-        assert!(play_at(u64::MAX, frame, now).is_some());
+    fn a_few_late_pictures_do_not_move_the_sound() {
+        let mut lag = PictureLag::default();
+        for i in 0..100_u64 {
+            let late = if i % 5 == 0 { 60 } else { 0 };
+            lag.note(i * 33 * MS, (i * 33 + 10 + late) * MS);
+        }
+        assert_eq!(lag.sound_waits_ns(33 * MS), 10 * MS as i64);
     }
 }

@@ -1,7 +1,7 @@
 // The main job, end to end: guests open a link in a browser, the host lets them in, and they are live in OBS.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { loudness, readAudio } from '../lib/audio.mjs';
 import { measureSync } from '../lib/avsync.mjs';
 import { launchChromium } from '../lib/browser.mjs';
@@ -36,6 +36,8 @@ after(async () => {
   await obs?.stop();
   await engine?.stop();
 });
+
+afterEach(() => obs.assertNoAddedDelay());
 
 test('guests wait in the green room, and nobody waiting is in OBS', { timeout: 60_000 }, async () => {
   [adaPage, benPage] = await Promise.all([ada, ben].map(async guest => joinAsGuest(browser, await engine.invite(ROOM), guest)));

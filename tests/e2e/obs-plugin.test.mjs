@@ -2,7 +2,7 @@
 // way to die, and a host that means harm.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { loudness, readAudio } from '../lib/audio.mjs';
 import { meanColour } from '../lib/image.mjs';
 import { Obs } from '../lib/obs.mjs';
@@ -23,6 +23,8 @@ after(async () => {
   await obs?.stop();
   await host?.stop();
 }, { timeout: 40_000 });
+
+afterEach(() => obs.assertNoAddedDelay());
 
 const look = async (name, file) => counterIn(await obs.screenshot(name, { file }));
 const plays = name => until(`${name} plays`, async () => {

@@ -170,6 +170,12 @@ export class Obs {
     return this.program.lines.join('\n');
   }
 
+  /** Throws if OBS delays the sound of all its sources because one came late: it stays that way until OBS ends. */
+  assertNoAddedDelay() {
+    const raised = this.program.lines.filter(line => /adding \d+ milliseconds of audio buffering|Max audio buffering/.test(line));
+    if (raised.length > 0) throw new Error(`OBS delays all sound: ${raised.join('; ')}`);
+  }
+
   /** Ends OBS as a click on "exit" would; its scenes are saved. Throws if it does not end by itself. */
   async stop() {
     this.link?.close();

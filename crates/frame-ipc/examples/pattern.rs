@@ -87,12 +87,14 @@ fn main() {
     loop {
         let picture_at = started + pictures * 1_000_000_000 / options.fps;
         let chunk_at = started + chunks * CHUNK_NS;
-        let next = picture_at.min(chunk_at);
+        // Sound is written before its time, as the media worker does.
+        let write_at = chunk_at.saturating_sub(LEAD_NS);
+        let next = picture_at.min(write_at);
         std::thread::sleep(Duration::from_nanos(next.saturating_sub(now_ns())));
         if let Ok(line) = commands.try_recv() {
             obey(&line, &mut slots, &mut states);
         }
-        if picture_at <= chunk_at {
+        if picture_at <= write_at {
             let lit = options.flash && (picture_at - started) % 1_000_000_000 < FLASH_NS;
             for (i, slot) in slots.iter_mut().enumerate().filter(|(i, _)| states[*i].video_live) {
                 if !options.still || pictures == 0 {
@@ -200,4 +202,5 @@ impl Pattern {
 const DOT: usize = 8;
 const CHUNK: usize = 480;
 const CHUNK_NS: u64 = 10_000_000;
+const LEAD_NS: u64 = 10_000_000;
 const FLASH_NS: u64 = 100_000_000;

@@ -852,6 +852,12 @@ unsafe extern "C" {
     ) -> *mut lookup_t;
 }
 unsafe extern "C" {
+    pub fn obs_get_video_frame_time() -> u64;
+}
+unsafe extern "C" {
+    pub fn obs_get_frame_interval_ns() -> u64;
+}
+unsafe extern "C" {
     pub fn obs_source_get_name(source: *const obs_source_t) -> *const ::core::ffi::c_char;
 }
 unsafe extern "C" {

@@ -2,7 +2,7 @@
 
 use super::obs;
 use crate::reader::{Picture, Sink, Sound};
-use crate::timing::frame_ns;
+use crate::timing::Canvas;
 use frame_ipc::{Matrix, PixelFormat};
 use std::cell::Cell;
 use std::ptr::null;
@@ -99,7 +99,7 @@ impl Sink for ObsSource {
         // SAFETY: as for the frame.
         let mut audio: obs::obs_source_audio = unsafe { std::mem::zeroed() };
         for (i, data) in audio.data.iter_mut().enumerate().take(sound.channels) {
-            let samples = sound.samples.channel(i);
+            let samples = sound.line.samples(i);
             if samples.len() != sound.frames {
                 return;
             }
@@ -114,14 +114,11 @@ impl Sink for ObsSource {
         unsafe { obs::obs_source_output_audio(self.source, &audio) };
     }
 
-    fn canvas_frame_ns(&self) -> u64 {
-        // SAFETY: as for the frame; libobs fills it in or returns false.
-        let mut video: obs::obs_video_info = unsafe { std::mem::zeroed() };
-        // SAFETY: the pointer is to a local of the right type.
-        match unsafe { obs::obs_get_video_info(&mut video) } {
-            true => frame_ns(video.fps_num, video.fps_den),
-            false => frame_ns(0, 0),
-        }
+    fn canvas(&self) -> Canvas {
+        // SAFETY: two questions without arguments; before there is a canvas the answers are 0.
+        let (tick_ns, frame_ns) =
+            unsafe { (obs::obs_get_video_frame_time(), obs::obs_get_frame_interval_ns()) };
+        Canvas { tick_ns, frame_ns }
     }
 
     fn log(&self, text: &str) {

@@ -31,12 +31,12 @@ impl Sink for Notebook {
     }
 
     fn sound(&self, sound: &Sound<'_>) {
-        assert_eq!(sound.samples.channel(0).len(), sound.frames);
+        assert_eq!(sound.line.samples(0).len(), sound.frames);
         let _ = self.0.send(Seen::Sound(sound.play_at_ns.saturating_sub(now_ns()) / 1_000_000));
     }
 
-    fn canvas_frame_ns(&self) -> u64 {
-        400_000_000
+    fn canvas(&self) -> Canvas {
+        Canvas { tick_ns: 0, frame_ns: 400_000_000 }
     }
 
     fn log(&self, text: &str) {
