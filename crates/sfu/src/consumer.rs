@@ -2,46 +2,50 @@
 
 use crate::clock::Millis;
 use crate::forward::Forwarder;
+use crate::header::Template;
 use crate::layers::{Ladder, Layers};
+use crate::ortc::Extension;
 use crate::ortc::consume::Consumed;
-use crate::ortc::{Extension, ExtensionIds};
-use crate::rate::RateMeter;
+use crate::rate::SampledRate;
 use crate::score::{Interval, Score, Scores};
-use rtp::ext::{AbsSendTime, ExtensionWriter};
-use rtp::packet::{FIXED_HEADER, FixedHeader, Packet};
+use std::hint::black_box;
 use std::time::Instant;
 use wire::ConsumerId;
 use wire::ortc::ConsumerType;
 
+/// What every packet touches stands first, in few cache lines: with hundreds of consumers, fetching them is what a packet
+/// costs most after its encryption.
+#[repr(C, align(64))]
 pub struct Consumer {
-    pub id: ConsumerId,
-    pub producer: usize,
     pub transport: usize,
-    pub agreed: Consumed,
     /// By its client.
     pub paused: bool,
     /// For want of bandwidth.
     pub starved: bool,
+    pub template: Option<Template>,
+    /// The extended sequence number after the highest one sent. None at or below it may ever be given again: it is
+    /// the nonce of its encryption.
+    pub next_unsent: u64,
+    pub packets: u64,
+    pub octets: u64,
+    /// Payload octets, as sender reports count them.
+    pub payload_octets: u64,
+    pub forwarder: Forwarder,
+    pub id: ConsumerId,
+    pub producer: usize,
+    pub agreed: Consumed,
     /// What the client asked for.
     pub preferred: Layers,
     /// What its share of the bandwidth carries; all of it while nobody counts.
     pub allowed: Layers,
     /// What signaling was told of last: layers, or none for want of bandwidth.
     told: Option<Option<Layers>>,
-    pub forwarder: Forwarder,
-    /// The extended sequence number after the highest one sent. None at or below it may ever be given again: it is
-    /// the nonce of its encryption.
-    pub next_unsent: u64,
     pub rtx_sequence: u64,
     pub resends: Resends,
     pub remote: RemoteReport,
     /// Compact NTP times of our last sender reports and when they left, for the round trip.
     sent_reports: [Option<(u32, Instant)>; SENT_REPORTS],
     next_sent_report: usize,
-    pub packets: u64,
-    pub octets: u64,
-    /// Payload octets, as sender reports count them.
-    pub payload_octets: u64,
     pub retransmitted: u64,
     /// Waited too long for the path.
     pub dropped: u64,
@@ -55,7 +59,7 @@ pub struct Consumer {
     pub told_score: Option<(u8, Scores)>,
     /// When it was last judged: packets sent and retransmitted by then.
     judged: (u64, u64),
-    pub rate: RateMeter,
+    pub rate: SampledRate,
 }
 
 /// What the receiver said last.
@@ -81,25 +85,26 @@ impl Consumer {
         rtx_sequence: u64,
     ) -> Self {
         Self {
-            id,
-            producer,
             transport,
-            agreed,
             paused,
             starved: false,
+            template: Template::new(&agreed),
+            next_unsent: 0,
+            packets: 0,
+            octets: 0,
+            payload_octets: 0,
+            forwarder,
+            id,
+            producer,
+            agreed,
             preferred: Layers::ALL,
             allowed: Layers::ALL,
             told: None,
-            forwarder,
-            next_unsent: 0,
             rtx_sequence,
             resends: Resends::default(),
             remote: RemoteReport::default(),
             sent_reports: [None; SENT_REPORTS],
             next_sent_report: 0,
-            packets: 0,
-            octets: 0,
-            payload_octets: 0,
             retransmitted: 0,
             dropped: 0,
             nacks: 0,
@@ -109,7 +114,7 @@ impl Consumer {
             score: Score::default(),
             told_score: None,
             judged: (0, 0),
-            rate: RateMeter::default(),
+            rate: SampledRate::default(),
         }
     }
 
@@ -125,13 +130,26 @@ impl Consumer {
         is_news.then_some(layers)
     }
 
+    /// Brings what the next packet will touch into the processor's cache: all of it at once, while other work goes on.
+    pub fn fetch(&self) {
+        black_box((self.transport, self.octets, self.forwarder.fetch()));
+    }
+
     /// Whether packets go out to it.
     pub fn is_flowing(&self) -> bool {
         !self.paused && !self.starved
     }
 
+    /// What headers are made of.
+    pub fn header(&self) -> (Option<&Template>, &Consumed) {
+        (self.template.as_ref(), &self.agreed)
+    }
+
     /// Whether its packets carry transport-wide sequence numbers.
     pub fn is_numbered(&self) -> bool {
+        if let Some(template) = &self.template {
+            return template.is_numbered();
+        }
         self.agreed.extensions.get(Extension::TransportCc).is_some()
     }
 
@@ -185,107 +203,6 @@ impl Consumer {
     }
 }
 
-/// Extension values that mean the same on both sides of the router; found once per packet.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Passed<'a> {
-    values: [Option<&'a [u8]>; PASSED.len()],
-    /// Passed on, too, but often rewritten for each consumer.
-    pub dependency: Option<&'a [u8]>,
-}
-
-/// Passed on as they are. The others are made anew for each consumer.
-const PASSED: [Extension; 5] = [
-    Extension::AudioLevel,
-    Extension::VideoOrientation,
-    Extension::TransmissionOffset,
-    Extension::AbsCaptureTime,
-    Extension::PlayoutDelay,
-];
-
-impl<'a> Passed<'a> {
-    pub fn read(packet: &Packet<'a>, ids: &ExtensionIds) -> Self {
-        let mut passed = Self::default();
-        let dependency = ids.get(Extension::DependencyDescriptor);
-        for element in packet.extensions() {
-            if dependency == Some(element.id) {
-                passed.dependency = Some(element.data);
-                continue;
-            }
-            for (slot, extension) in passed.values.iter_mut().zip(PASSED) {
-                // Longer ones are not what they say, and would make every receiver's header grow.
-                if ids.get(extension) == Some(element.id) && element.data.len() <= 16 {
-                    *slot = Some(element.data);
-                }
-            }
-        }
-        passed
-    }
-}
-
-/// Values of this very sending.
-pub struct Fresh {
-    pub send_time: AbsSendTime,
-    pub transport_sequence: u16,
-}
-
-/// Room for a whole RTP header.
-pub struct HeaderBuffer {
-    short: [u8; MAX_HEADER],
-    /// Made for the rare long ones.
-    long: Option<[u8; MAX_LONG_HEADER]>,
-}
-
-impl HeaderBuffer {
-    pub fn new() -> Self {
-        Self { short: [0; MAX_HEADER], long: None }
-    }
-
-    /// Writes the header, extensions included. `dependency` is the packet's dependency descriptor as this consumer is to
-    /// see it.
-    pub fn write(
-        &mut self,
-        fixed: FixedHeader,
-        consumer: &Consumer,
-        passed: &Passed<'_>,
-        dependency: Option<&[u8]>,
-        fresh: &Fresh,
-    ) -> Option<&[u8]> {
-        let bytes: &mut [u8] = match dependency {
-            Some(value) if value.len() > 16 => self.long.insert([0; MAX_LONG_HEADER]),
-            _ => &mut self.short,
-        };
-        let ids = &consumer.agreed.extensions;
-        let mut writer = ExtensionWriter::new(&mut bytes[FIXED_HEADER..]);
-        if let Some(id) = ids.get(Extension::Mid) {
-            writer.push(id, consumer.agreed.mid.as_bytes()).ok()?;
-        }
-        if let Some(id) = ids.get(Extension::AbsSendTime) {
-            writer.push(id, &fresh.send_time.to_bytes()).ok()?;
-        }
-        if let Some(id) = ids.get(Extension::TransportCc) {
-            writer.push(id, &fresh.transport_sequence.to_be_bytes()).ok()?;
-        }
-        for (value, extension) in passed.values.iter().zip(PASSED) {
-            if let (Some(value), Some(id)) = (value, ids.get(extension)) {
-                writer.push(id, value).ok()?;
-            }
-        }
-        if let (Some(value), Some(id)) = (dependency, ids.get(Extension::DependencyDescriptor)) {
-            writer.push(id, value).ok()?;
-        }
-        let block = writer.finish().ok()?;
-        bytes[..FIXED_HEADER].copy_from_slice(&fixed.to_bytes(block > 0));
-        bytes.get(..FIXED_HEADER + block)
-    }
-
-    /// A header for nothing but padding (RFC 3550 §5.1).
-    pub fn write_padding(&mut self, fixed: FixedHeader, consumer: &Consumer, fresh: &Fresh) -> Option<&[u8]> {
-        let len = self.write(fixed, consumer, &Passed::default(), None, fresh)?.len();
-        self.short[0] |= 0x20;
-        self.short.get(..len)
-    }
-}
-
 /// Bounds what a consumer can make us send again.
 #[derive(Default)]
 pub struct Resends {
@@ -327,10 +244,6 @@ const RESEND_SLOTS: usize = 256;
 /// A lost burst of a keyframe may come back at once.
 const MAX_ALLOWANCE: u64 = 128 * 1024;
 const MIN_RESEND_BITRATE: u64 = 300_000;
-/// Fixed header and every extension in two-byte form while it is written.
-const MAX_HEADER: usize = FIXED_HEADER + 166;
-/// With a dependency descriptor that brings its structure.
-const MAX_LONG_HEADER: usize = MAX_HEADER + 240;
 const SENT_REPORTS: usize = 8;
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod error;
 mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod header;
 mod ice;
 mod layering;
 mod layers;

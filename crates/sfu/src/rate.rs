@@ -50,8 +50,33 @@ impl RateMeter {
     }
 }
 
+/// The same of a counter that is looked at now and then: nothing is done for each packet.
+#[derive(Clone, Debug, Default)]
+pub struct SampledRate {
+    meter: RateMeter,
+    counted: u64,
+}
+
+impl SampledRate {
+    /// The counter stands at `total`; wanted every [`SAMPLING_INTERVAL`].
+    pub fn sample(&mut self, now: Millis, total: u64) {
+        let octets = total - self.counted;
+        if octets > 0 {
+            self.counted = total;
+            self.meter.record(now, octets as usize);
+        }
+    }
+
+    /// Bits per second.
+    pub fn bitrate(&self, now: Millis) -> u64 {
+        self.meter.bitrate(now)
+    }
+}
+
 const BUCKETS: usize = 10;
 const BUCKET_MS: u64 = 100;
+/// One bucket.
+pub const SAMPLING_INTERVAL: Millis = BUCKET_MS;
 
 #[cfg(test)]
 mod tests {
@@ -71,5 +96,19 @@ mod tests {
         }
         let rate = meter.bitrate(9_499);
         assert!((900_000..=1_000_000).contains(&rate), "after half a second of it: {rate}");
+    }
+
+    #[test]
+    fn a_counter_looked_at_ten_times_a_second_gives_the_same() {
+        let (mut meter, mut sampled) = (RateMeter::default(), SampledRate::default());
+        for ms in 0..5_000 {
+            meter.record(ms, 125);
+            if ms % SAMPLING_INTERVAL == 0 {
+                sampled.sample(ms, (ms + 1) * 125);
+            }
+        }
+        let (all, some) = (meter.bitrate(4_999), sampled.bitrate(4_999));
+        assert!(some.abs_diff(all) < all / 10, "{some} of {all}");
+        assert_eq!(sampled.bitrate(6_100), 0);
     }
 }

@@ -6,7 +6,7 @@ use crate::data::DataPath;
 use crate::dtls::{Dtls, Peer};
 use crate::egress::Egress;
 use crate::ice::Agent;
-use crate::rate::RateMeter;
+use crate::rate::{RateMeter, SampledRate};
 use crate::srtp::{Keys, Profile};
 use crate::transport_feedback::ArrivalLog;
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ pub struct Traffic {
     pub received: u64,
     pub sent: u64,
     pub receive_rate: RateMeter,
-    pub send_rate: RateMeter,
+    pub send_rate: SampledRate,
     pub rtx_received: Flow,
     pub rtx_sent: Flow,
     /// What only probes the path.
@@ -91,7 +91,6 @@ impl Traffic {
     /// RTCP or DTLS was queued.
     pub fn note_control_sent(&mut self, ms: Millis, len: usize) {
         self.sent += len as u64;
-        self.send_rate.record(ms, len);
         self.control_sent.record(ms, len);
     }
 }
@@ -157,9 +156,8 @@ impl Transport {
     }
 
     /// A packet of `len` octets was queued; `is_numbered`: with this transport's next sequence number.
-    pub fn note_sent(&mut self, ms: Millis, len: usize, is_numbered: bool) {
+    pub fn note_sent(&mut self, len: usize, is_numbered: bool) {
         self.traffic.sent += len as u64;
-        self.traffic.send_rate.record(ms, len);
         if let Some(outgoing) = &mut self.outgoing {
             outgoing.pacer.charge(len);
             if is_numbered {

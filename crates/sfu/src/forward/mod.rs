@@ -20,12 +20,13 @@ use std::collections::VecDeque;
 
 /// A stretch of one stream forwarded without seams.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 struct Epoch {
     stream: u8,
-    packets: Numbers<8>,
+    tl0_shift: u8,
     timestamp_shift: u32,
     pictures: Pictures,
-    tl0_shift: u8,
+    packets: Numbers<8>,
 }
 
 /// How pictures are numbered anew, in their codec's way.
@@ -128,6 +129,7 @@ pub struct Sent {
     /// Extended, the producer's.
     pub original: u64,
     sequence: u64,
+    /// How many epochs ago.
     epoch: usize,
 }
 
@@ -140,8 +142,9 @@ pub enum Kind {
     Single,
 }
 
-/// One consumer's (or tap's) place in the stream.
+/// One consumer's (or tap's) place in the stream. In the order of use: see [`crate::consumer::Consumer`].
 #[derive(Debug)]
+#[repr(C)]
 pub struct Forwarder {
     codec: Option<VideoCodec>,
     kind: Kind,
@@ -151,13 +154,16 @@ pub struct Forwarder {
     target: Layers,
     /// Set by a pause: the next packet opens an epoch.
     seam: bool,
-    epochs: VecDeque<Epoch>,
-    selection: Selection,
-    next_out: u64,
-    last_timestamp: u32,
+    last_tl0: u8,
     /// Of the newest picture, as it went out.
     last_picture: u16,
-    last_tl0: u8,
+    last_timestamp: u32,
+    next_out: u64,
+    /// The latest.
+    epoch: Option<Epoch>,
+    selection: Selection,
+    /// Those before it, the latest last.
+    past: VecDeque<Epoch>,
 }
 
 impl Forwarder {
@@ -169,12 +175,13 @@ impl Forwarder {
             keeps_numbers: false,
             target: Layers::default(),
             seam: true,
-            epochs: VecDeque::new(),
-            selection: Selection::default(),
-            next_out: first_out,
-            last_timestamp: 0,
-            last_picture: 0,
             last_tl0: 0,
+            last_picture: 0,
+            last_timestamp: 0,
+            next_out: first_out,
+            epoch: None,
+            selection: Selection::default(),
+            past: VecDeque::new(),
         }
     }
 
@@ -184,6 +191,12 @@ impl Forwarder {
         let mut tap = Self::new(codec, kind, 0);
         tap.keeps_numbers = true;
         tap
+    }
+
+    /// One value of each cache line that [`Self::place`] reads.
+    pub fn fetch(&self) -> [u64; 4] {
+        let epoch = self.epoch.as_ref().map_or([0; 2], |e| [e.timestamp_shift.into(), e.packets.out_start()]);
+        [self.next_out, epoch[0], epoch[1], self.selection.fetch()]
     }
 
     pub fn target(&self) -> Layers {
@@ -197,7 +210,7 @@ impl Forwarder {
     /// The layers being forwarded; none before the first packet and after a pause. A temporal layer above all there are
     /// means every one.
     pub fn current(&self) -> Option<Layers> {
-        let epoch = self.epochs.back().filter(|_| !self.seam)?;
+        let epoch = self.epoch.as_ref().filter(|_| !self.seam)?;
         let chosen = self.selection.layers();
         Some(match self.kind {
             Kind::Simulcast => Layers { spatial: epoch.stream, ..chosen },
@@ -223,7 +236,7 @@ impl Forwarder {
 
     /// Whose keyframe repairs what the receiver sees.
     pub fn keyframe_stream(&self) -> u8 {
-        match self.epochs.back() {
+        match &self.epoch {
             Some(epoch) if !self.seam => epoch.stream,
             _ => self.target_stream(),
         }
@@ -238,8 +251,8 @@ impl Forwarder {
     pub fn take_back(&mut self, sequence: u64) {
         if sequence < self.next_out {
             self.next_out = sequence;
-            while self.epochs.back().is_some_and(|epoch| epoch.packets.out_start() >= sequence) {
-                self.epochs.pop_back();
+            while self.epoch.as_ref().is_some_and(|epoch| epoch.packets.out_start() >= sequence) {
+                self.epoch = self.past.pop_back();
             }
         }
         self.seam = true;
@@ -252,7 +265,7 @@ impl Forwarder {
         packet: &Incoming<'_>,
         aligned: impl FnOnce(u8) -> Option<u32>,
     ) -> Option<Placed> {
-        let goes_on = !self.seam && self.epochs.back().is_some_and(|epoch| epoch.stream == packet.stream);
+        let goes_on = !self.seam && self.epoch.as_ref().is_some_and(|epoch| epoch.stream == packet.stream);
         if !goes_on {
             let may_begin = packet.described.starts_picture_alone || self.may_start_anywhere();
             if packet.stream != self.target_stream() || !may_begin {
@@ -261,7 +274,7 @@ impl Forwarder {
             self.open_epoch(packet, aligned);
         }
         let wish = self.wish_within_stream();
-        let epoch = self.epochs.back_mut()?;
+        let epoch = self.epoch.as_mut()?;
         let is_new = epoch.packets.is_new(packet.sequence);
         if is_new {
             self.selection.consider(packet, wish);
@@ -271,7 +284,7 @@ impl Forwarder {
             epoch.pictures.note(packet, wanted);
         }
         let place = epoch.packets.place(packet.sequence, wanted);
-        let placed = self.placed(self.epochs.back()?, packet, place)?;
+        let placed = self.placed(self.epoch.as_ref()?, packet, place)?;
         if placed.sequence >= self.next_out {
             self.next_out = placed.sequence + 1;
             self.last_timestamp = placed.timestamp;
@@ -281,7 +294,7 @@ impl Forwarder {
     }
 
     fn may_start_anywhere(&self) -> bool {
-        self.codec.is_none() || (self.keeps_numbers && self.epochs.is_empty())
+        self.codec.is_none() || (self.keeps_numbers && self.epoch.is_none())
     }
 
     fn wish_within_stream(&self) -> Layers {
@@ -292,7 +305,7 @@ impl Forwarder {
     }
 
     fn open_epoch(&mut self, packet: &Incoming<'_>, aligned: impl FnOnce(u8) -> Option<u32>) {
-        let previous = self.epochs.back();
+        let previous = self.epoch.as_ref();
         let is_first = previous.is_none();
         let timestamp_shift = match previous {
             None => 0,
@@ -320,10 +333,12 @@ impl Forwarder {
         };
         self.seam = false;
         self.selection.begin(packet.sequence, self.wish_within_stream());
-        if self.epochs.len() == MAX_EPOCHS {
-            self.epochs.pop_front();
+        if let Some(previous) = self.epoch.replace(epoch) {
+            if self.past.len() == MAX_PAST {
+                self.past.pop_front();
+            }
+            self.past.push_back(previous);
         }
-        self.epochs.push_back(epoch);
     }
 
     fn placed(&self, epoch: &Epoch, packet: &Incoming<'_>, place: Place) -> Option<Placed> {
@@ -357,16 +372,17 @@ impl Forwarder {
         let behind = (self.next_out as u16).wrapping_sub(sequence);
         let out =
             self.next_out.checked_sub(u64::from(behind)).filter(|_| (1..=MAX_BEHIND).contains(&behind))?;
-        let epoch = self.epochs.iter().rposition(|epoch| epoch.packets.out_start() <= out)?;
-        let Epoch { stream, packets, .. } = &self.epochs[epoch];
+        let epochs = self.epoch.iter().chain(self.past.iter().rev());
+        let (epoch, Epoch { stream, packets, .. }) =
+            epochs.enumerate().find(|(_, epoch)| epoch.packets.out_start() <= out)?;
         Some(Sent { stream: *stream, original: packets.find_sent(out)?, sequence: out, epoch })
     }
 
     /// How a packet was rewritten when it was sent, to be sent again.
     pub fn place_again(&self, sent: &Sent, packet: &Incoming<'_>) -> Option<Placed> {
-        let epoch = self.epochs.get(sent.epoch)?;
+        let epoch = self.epoch.iter().chain(self.past.iter().rev()).nth(sent.epoch)?;
         // Choices of earlier epochs are forgotten; all that was sent then was wanted.
-        let is_current = sent.epoch + 1 == self.epochs.len();
+        let is_current = sent.epoch == 0;
         let place = match !is_current || self.selection.wants(packet) {
             true => Place::Out(sent.sequence),
             false => Place::Hole(sent.sequence),
@@ -376,7 +392,7 @@ impl Forwarder {
 
     /// The stream being forwarded and what is added to its timestamps, for sender reports.
     pub fn timestamp_offset(&self) -> Option<(u8, u32)> {
-        self.epochs.back().map(|e| (e.stream, e.timestamp_shift))
+        self.epoch.as_ref().map(|e| (e.stream, e.timestamp_shift))
     }
 }
 
@@ -453,7 +469,7 @@ fn extend(newest: u64, id: u16, mask: u16) -> u64 {
 }
 
 /// Retransmission reaches back a second; nobody pauses or changes streams this often in one.
-const MAX_EPOCHS: usize = 8;
+const MAX_PAST: usize = 7;
 /// As many as the ring can hold.
 const MAX_BEHIND: u16 = 512;
 /// A hundredth of a second of a 90 kHz clock.

@@ -6,6 +6,7 @@
 /// A number that was skipped by what came in (lost, or late) keeps its place, since nobody knows yet whether it will be
 /// wanted.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Numbers<const WORDS: usize> {
     /// What this number would go out as…
     in_start: u64,

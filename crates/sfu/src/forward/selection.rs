@@ -21,11 +21,12 @@ struct Choice {
 }
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Selection {
-    /// The newest first: packets that come late, or are sent again, are judged as of their place in the stream.
-    choices: [Choice; MAX_CHOICES],
     /// The picture the newest packet belongs to.
     timestamp: Option<u32>,
+    /// The newest first: packets that come late, or are sent again, are judged as of their place in the stream.
+    choices: [Choice; MAX_CHOICES],
     /// VP9: the last picture said that higher temporal layers begin anew behind it.
     may_rise: bool,
     /// Lower spatial layers were left out since the last key picture: there is no way down but another one.
@@ -54,6 +55,11 @@ impl Selection {
     pub fn begin(&mut self, sequence: u64, layers: Layers) {
         *self = Self::default();
         self.choices = [Choice { from: sequence, layers, target: 0 }; MAX_CHOICES];
+    }
+
+    /// See [`super::Forwarder::fetch`].
+    pub fn fetch(&self) -> u64 {
+        self.choices[MAX_CHOICES - 1].from
     }
 
     pub fn layers(&self) -> Layers {

@@ -7,6 +7,7 @@ mod bandwidth;
 mod browser_sctp;
 mod client;
 mod connecting;
+mod cost;
 mod data;
 mod data_hostile;
 mod data_pressure;

@@ -4,6 +4,7 @@
 //! [`datagrams`], [`media`] and [`messages`] ([`backpressure`] keeps those back), RTCP in [`reports`], time in [`timers`]; [`pacing`] lets packets out,
 //! [`sharing`] says how much of what, [`audio`] who speaks.
 
+mod arriving;
 mod audio;
 mod backpressure;
 mod channels;
@@ -194,6 +195,7 @@ pub struct Worker {
     claims: Vec<Claim>,
     events: VecDeque<Event>,
     next_tick: Millis,
+    next_sampling: Millis,
     /// See [`Self::set_gathering`].
     gathers: bool,
     /// Reused for each compound packet.
@@ -238,6 +240,7 @@ impl Worker {
             claims: Vec::new(),
             events: VecDeque::new(),
             next_tick: 0,
+            next_sampling: 0,
             gathers: false,
             compound: Vec::with_capacity(2_048),
             lost: Vec::with_capacity(256),

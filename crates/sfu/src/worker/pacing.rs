@@ -3,7 +3,7 @@
 use super::media::Moment;
 use super::{Worker, mark_dirty, mark_timed};
 use crate::bandwidth::{Held, Micros, Outgoing};
-use crate::consumer::HeaderBuffer;
+use crate::header::HeaderBuffer;
 use crate::transport::Security;
 use rtp::packet::FixedHeader;
 use std::time::Instant;
@@ -115,7 +115,7 @@ impl Worker {
         };
         let fresh = moment.fresh(transport.transport_sequence);
         let mut buffer = HeaderBuffer::new();
-        let header = buffer.write_padding(fixed, consumer, &fresh)?;
+        let header = buffer.write_padding(fixed, consumer.header(), &fresh)?;
         let len = transport.egress.push_rtp(
             &keys.outbound,
             consumer.rtx_sequence,
@@ -124,7 +124,7 @@ impl Worker {
             |_| {},
         )?;
         consumer.rtx_sequence += 1;
-        transport.note_sent(moment.ms, len, consumer.is_numbered());
+        transport.note_sent(len, consumer.is_numbered());
         mark_dirty(&mut self.dirty, transport, consumer.transport);
         Some(len)
     }

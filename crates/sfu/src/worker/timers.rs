@@ -4,6 +4,7 @@ use super::{Event, TICK, Worker};
 use crate::bandwidth::Micros;
 use crate::clock::Millis;
 use crate::ice;
+use crate::rate::SAMPLING_INTERVAL;
 use crate::stun;
 use crate::transport::Security;
 use std::time::{Duration, Instant};
@@ -36,9 +37,23 @@ impl Worker {
                 self.tick_transport(now, ms, key);
             }
         }
+        self.sample_rates(ms);
         self.tick_waiting(now);
         self.tick_layers(now, ms);
         self.tick_audio(ms);
+    }
+
+    fn sample_rates(&mut self, ms: Millis) {
+        if ms < self.next_sampling {
+            return;
+        }
+        self.next_sampling = ms + SAMPLING_INTERVAL;
+        for (_, consumer) in &mut self.consumers {
+            consumer.rate.sample(ms, consumer.octets);
+        }
+        for (_, transport) in &mut self.transports {
+            transport.traffic.send_rate.sample(ms, transport.traffic.sent);
+        }
     }
 
     fn ask_stun_servers(&mut self, now: Instant) {
