@@ -8,9 +8,11 @@
 //! that strays more than a second from plain arrival times is not used at all.
 
 mod offset;
+mod tie;
 
 use crate::sequence::TimestampExtender;
 use offset::OffsetFilter;
+use tie::Tie;
 
 /// The sender's wall clock seen from the host. One per guest, shared by that guest's [`SenderClock`]s.
 #[derive(Debug, Default)]
@@ -64,28 +66,10 @@ pub struct SenderClock {
     trusted: bool,
 }
 
-/// Sender's wall clock minus RTP time, both in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-struct Tie {
-    offset_ns: i64,
-    /// Reports it was averaged from, up to [`REPORT_SMOOTHING`].
-    reports: i64,
-    epoch: u64,
-}
-
-impl Tie {
-    fn new(offset_ns: i64, epoch: u64) -> Self {
-        Self { offset_ns, reports: 1, epoch }
-    }
-}
-
 const MS: i64 = 1_000_000;
 /// Browsers compute a report's timestamp from the last frame's, which leaves some milliseconds of noise: audio comes in
 /// blocks of 10 or 20 ms. Beyond this it is no noise.
 const REPORT_TOLERANCE_NS: i64 = 60 * MS;
-/// Reports whose deviation is noise are averaged, at most about so many of them: a sound card 150 ppm off the wall clock
-/// then lags by 6 ms at a report in five seconds.
-const REPORT_SMOOTHING: i64 = 8;
 /// A first report is believed at once if it speaks of a time this close to the packets'.
 const REPORT_REACH_NS: i64 = 60_000 * MS;
 /// Senders repeat capture times at least every five seconds (libwebrtc), or they have stopped.
@@ -112,11 +96,11 @@ impl SenderClock {
         let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
         self.timestamps.extend(rtp_timestamp);
         self.arrivals.observe(rtp_ns, arrival_ns);
-        let Some(tie) = self.tie.filter(|tie| tie.epoch == guest.epoch) else {
+        let Some(tie) = self.tie.as_ref().filter(|tie| tie.epoch == guest.epoch) else {
             self.trusted = false;
             return;
         };
-        let sender_ns = rtp_ns + tie.offset_ns;
+        let sender_ns = rtp_ns.saturating_add(tie.offset_at(rtp_ns));
         if self.trusted || !guest.offset.is_anchored() {
             guest.offset.observe(sender_ns, arrival_ns);
         }
@@ -149,7 +133,7 @@ impl SenderClock {
         let report = self.tie_to(guest, wall_ns, rtp_ns);
         if report == Report::Accepted && self.captured_ns.replace(rtp_ns).is_none() {
             // The reports before it erred in a way of their own: nothing to average with.
-            self.tie = Some(Tie::new(wall_ns - rtp_ns, guest.epoch));
+            self.tie = Some(Tie::new(rtp_ns, wall_ns - rtp_ns, guest.epoch));
         }
         report
     }
@@ -163,20 +147,19 @@ impl SenderClock {
         let offset_ns = wall_ns - rtp_ns;
         let near = |other: i64| offset_ns.abs_diff(other) <= REPORT_TOLERANCE_NS as u64;
         let confirmed = self.doubted_ns.take().is_some_and(near);
-        match self.tie {
-            Some(tie) if tie.epoch == guest.epoch && near(tie.offset_ns) => {
-                let reports = (tie.reports + 1).min(REPORT_SMOOTHING);
-                let step_ns = (offset_ns - tie.offset_ns) / reports;
-                self.tie = Some(Tie { offset_ns: tie.offset_ns + step_ns, reports, ..tie });
+        let of_now = self.speaks_of_now(rtp_ns);
+        match &mut self.tie {
+            Some(tie) if tie.epoch == guest.epoch && near(tie.offset_at(rtp_ns)) => {
+                tie.add(rtp_ns, offset_ns);
             }
             // Another stream of this sender has found the wall clock changed: so it will be for this one.
-            Some(tie) if tie.epoch != guest.epoch => self.tie = Some(Tie::new(offset_ns, guest.epoch)),
-            Some(_) if confirmed => {
+            Some(tie) if tie.epoch != guest.epoch => *tie = Tie::new(rtp_ns, offset_ns, guest.epoch),
+            Some(tie) if confirmed => {
                 guest.set_anew();
-                self.tie = Some(Tie::new(offset_ns, guest.epoch));
+                *tie = Tie::new(rtp_ns, offset_ns, guest.epoch);
             }
-            None if confirmed || self.speaks_of_now(rtp_ns) => {
-                self.tie = Some(Tie::new(offset_ns, guest.epoch));
+            None if confirmed || of_now => {
+                self.tie = Some(Tie::new(rtp_ns, offset_ns, guest.epoch));
             }
             _ => {
                 self.doubted_ns = Some(offset_ns);
@@ -196,20 +179,21 @@ impl SenderClock {
         let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
         let shared = self
             .tie
+            .as_ref()
             .filter(|_| self.is_synchronised(guest))
-            .and_then(|tie| guest.offset.host_ns(rtp_ns + tie.offset_ns));
+            .and_then(|tie| guest.offset.host_ns(rtp_ns.saturating_add(tie.offset_at(rtp_ns))));
         shared.or_else(|| self.arrivals.host_ns(rtp_ns))
     }
 
     /// Whether [`Self::capture_time_ns`] speaks of the timeline shared with the guest's other streams.
     pub fn is_synchronised(&self, guest: &GuestClock) -> bool {
-        self.trusted && self.tie.is_some_and(|tie| tie.epoch == guest.epoch)
+        self.trusted && self.tie.as_ref().is_some_and(|tie| tie.epoch == guest.epoch)
     }
 
     /// The sender's wall clock at this timestamp, nanoseconds since 1900, as its reports have it.
     pub fn sender_time_ns(&self, rtp_timestamp: u32) -> Option<u64> {
         let rtp_ns = self.rtp_ns(self.timestamps.peek(rtp_timestamp));
-        u64::try_from(rtp_ns.checked_add(self.tie?.offset_ns)?).ok()
+        u64::try_from(rtp_ns.checked_add(self.tie.as_ref()?.offset_at(rtp_ns))?).ok()
     }
 
     fn speaks_of_now(&self, rtp_ns: i64) -> bool {
