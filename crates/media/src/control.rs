@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use wire::link::{Codec, FeedId, FeedReport, FromWorker, ToWorker};
+use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness, ToWorker};
 use wire::ortc::MediaKind;
 use wire::{PeerId, SlotId};
 
@@ -79,6 +79,7 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         audio,
         around: surroundings,
         guests: HashMap::new(),
+        steadiness: HashMap::new(),
         feeds: HashMap::new(),
         shown: Vec::new(),
     }
@@ -120,6 +121,8 @@ struct Control {
     audio: AudioThread,
     around: Surroundings,
     guests: HashMap<PeerId, Guest>,
+    /// Of peers, present or announced, who are not as usual; the engine takes it back when they leave.
+    steadiness: HashMap<PeerId, Steadiness>,
     feeds: HashMap<FeedId, Arc<Feed>>,
     /// As the engine was told.
     shown: Vec<SlotId>,
@@ -175,10 +178,21 @@ impl Control {
                 self.around.slots.bind(slot, occupant);
                 self.nudge_all();
             }
+            ToWorker::SetSteadiness { peer, steadiness } => self.set_steadiness(peer, steadiness),
             ToWorker::Previews { on } => {
                 self.around.previews.store(on, Ordering::Release);
                 self.nudge_all();
             }
+        }
+    }
+
+    fn set_steadiness(&mut self, peer: PeerId, steadiness: Steadiness) {
+        match steadiness {
+            Steadiness::Balanced => self.steadiness.remove(&peer),
+            other => self.steadiness.insert(peer, other),
+        };
+        if let Some(guest) = self.guests.get(&peer) {
+            guest.timing.set_steadiness(steadiness);
         }
     }
 
@@ -206,6 +220,7 @@ impl Control {
             audio: None,
         });
         guest.timing.begin(feed.kind);
+        guest.timing.set_steadiness(self.steadiness.get(&feed.peer).copied().unwrap_or_default());
         let feed = Arc::new(feed);
         match feed.kind {
             MediaKind::Video => {

@@ -10,6 +10,7 @@ pub mod audio;
 pub mod av;
 pub mod control;
 pub mod crash;
+pub mod delay;
 pub mod feed;
 pub mod link;
 pub mod record;

@@ -2,14 +2,14 @@
 //!
 //! The clock says when something was captured; the *delay* is what is added to that. It covers the slower of the two:
 //! sound has to be there a little before its time, or there is a hole in it, and pictures take time to send and to
-//! decode. Pictures are never held to the last millisecond of it: sound may trail the picture by [`LEEWAY_NS`], which
-//! nobody notices, and the picture is that much fresher.
+//! decode. A streamer can choose a guest to be *instant*: then pictures wait for nothing, and sound is that much behind.
 
+use crate::delay::{Delay, MAX_NS};
 use crate::locked;
 use rtp::clock::{GuestClock, SenderClock};
 use rtp::ext::AbsCaptureTime;
-use std::collections::VecDeque;
 use std::sync::Mutex;
+use wire::link::Steadiness;
 use wire::ortc::MediaKind;
 
 /// One guest's clock and delay, shared by the threads of pictures and sound.
@@ -140,9 +140,17 @@ impl GuestTiming {
         let delay_ns = inner.delay.adapt(ready_ns);
         // What is hopelessly late by a sender's odd clock is still the latest picture there is.
         let latest = ready_ns.saturating_add(MAX_NS as u64);
-        let shown_ns =
+        let with_sound_ns =
             captured_ns.saturating_add_signed(delay_ns).clamp(ready_ns.saturating_sub(STALE_NS), latest);
-        (shown_ns, shown_ns.saturating_sub(LEEWAY_NS as u64).max(ready_ns))
+        let shown_ns = match inner.delay.steadiness() {
+            Steadiness::Instant => with_sound_ns.saturating_sub(INSTANT_LEAD_NS).max(ready_ns),
+            Steadiness::Balanced | Steadiness::Steady => with_sound_ns,
+        };
+        (shown_ns, shown_ns.max(ready_ns))
+    }
+
+    pub fn set_steadiness(&self, steadiness: Steadiness) {
+        locked(&self.0).delay.set_steadiness(steadiness);
     }
 
     /// The common delay by now.
@@ -170,104 +178,6 @@ fn smooth(value: &mut Option<f64>, sample: i64) {
     *value = Some(value.map_or(sample, |value| value + (sample - value) / 32.0));
 }
 
-/// How long after its capture something is seen or heard.
-#[derive(Debug)]
-pub struct Delay {
-    sound: Recent,
-    pictures: Recent,
-    /// Sound was lost at this time, and packets of this length carry what rebuilds the ones before them.
-    loss: Option<(u64, i64)>,
-    current_ns: i64,
-    adapted_at_ns: u64,
-}
-
-impl Default for Delay {
-    fn default() -> Self {
-        Self {
-            sound: Recent::new(SOUND_MEMORY),
-            pictures: Recent::new(PICTURE_MEMORY),
-            loss: None,
-            current_ns: FIRST_NS,
-            adapted_at_ns: 0,
-        }
-    }
-}
-
-impl Delay {
-    /// Sound captured at the one time came at the other.
-    pub fn note_sound(&mut self, captured_ns: u64, arrival_ns: u64) {
-        self.sound.push(difference(arrival_ns, captured_ns));
-    }
-
-    /// A packet of sound is lost. The next one can rebuild it if it is there when the lost one is due: wait for it.
-    pub fn note_loss(&mut self, now_ns: u64, packet_ns: i64) {
-        self.loss = Some((now_ns, packet_ns.clamp(0, MAX_PACKET_NS)));
-    }
-
-    /// A picture captured at the one time was ready to be shown at the other.
-    pub fn note_picture(&mut self, captured_ns: u64, ready_ns: u64) {
-        self.pictures.push(difference(ready_ns, captured_ns));
-    }
-
-    /// What was captured earlier was measured with another clock.
-    pub fn forget(&mut self) {
-        self.sound.values.clear();
-        self.pictures.values.clear();
-    }
-
-    /// Moves towards what recent pictures and sound need: fast up, because too little is heard; slowly down.
-    pub fn adapt(&mut self, now_ns: u64) -> i64 {
-        let elapsed = now_ns.saturating_sub(self.adapted_at_ns);
-        if elapsed < ADAPT_EVERY_NS {
-            return self.current_ns;
-        }
-        self.adapted_at_ns = now_ns;
-        let recent = self.loss.filter(|(at, _)| now_ns.saturating_sub(*at) < LOSS_MEMORY_NS);
-        let margin = SOUND_MARGIN_NS + recent.map_or(0, |(_, packet_ns)| packet_ns);
-        let sound = self.sound.percentile(SOUND_PERCENTILE).map(|late| late + margin);
-        let pictures = self.pictures.percentile(PICTURE_PERCENTILE);
-        let Some(needed) = sound.max(pictures) else { return self.current_ns };
-        let needed = needed.clamp(MIN_NS, MAX_NS);
-        if needed > self.current_ns {
-            self.current_ns = needed;
-        } else {
-            let most = (elapsed.min(1_000_000_000) as i64) * DOWN_PER_MILLE / 1000;
-            self.current_ns -= (self.current_ns - needed).min(most);
-        }
-        self.current_ns
-    }
-
-    pub fn current_ns(&self) -> i64 {
-        self.current_ns
-    }
-}
-
-/// The last few of some figure. Bounded; when full, the oldest is forgotten.
-#[derive(Debug)]
-struct Recent {
-    values: VecDeque<i64>,
-    memory: usize,
-}
-
-impl Recent {
-    fn new(memory: usize) -> Self {
-        Self { values: VecDeque::with_capacity(memory), memory }
-    }
-
-    fn push(&mut self, value: i64) {
-        if self.values.len() == self.memory {
-            self.values.pop_front();
-        }
-        self.values.push_back(value);
-    }
-
-    fn percentile(&self, percent: usize) -> Option<i64> {
-        let mut sorted: Vec<i64> = self.values.iter().copied().collect();
-        let index = (sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?);
-        Some(*sorted.select_nth_unstable(index).1)
-    }
-}
-
 fn difference(later: u64, earlier: u64) -> i64 {
     i64::try_from(i128::from(later) - i128::from(earlier)).unwrap_or_default().clamp(-MAX_NS, MAX_NS)
 }
@@ -277,28 +187,7 @@ const LOOKAHEAD_NS: u64 = 6_500_000;
 /// And browsers' sender reports pair the first sample of a packet of 20 ms with the time at which it was sent, when its
 /// last one is there. Seen with Chromium 156: a flash and a beep made together came 30 ms apart by sender reports.
 const SOUND_IS_OLDER_NS: u64 = LOOKAHEAD_NS + 20_000_000;
-/// Five seconds of packets of 20 ms.
-const SOUND_MEMORY: usize = 250;
-/// Five seconds at 30 fps.
-const PICTURE_MEMORY: usize = 150;
-/// One packet in fifty may come too late; its sound is concealed.
-const SOUND_PERCENTILE: usize = 98;
-/// Three pictures in four are at their time; the others are late by what the network makes them.
-const PICTURE_PERCENTILE: usize = 75;
-/// Sound is written this long before its time, and a chunk of 10 ms may begin up to that long before the packet in it.
-const SOUND_MARGIN_NS: i64 = 25_000_000;
-/// Losses come in company.
-const LOSS_MEMORY_NS: u64 = 20_000_000_000;
-const MAX_PACKET_NS: i64 = 60_000_000;
-/// Lips ahead of sound by less than about 45 ms go unnoticed (ITU-R BT.1359-1 §4); most of that is left to the canvas, which
-/// shows a picture up to a frame later than it was given.
-pub const LEEWAY_NS: i64 = 4_000_000;
-/// Before anything was measured.
-const FIRST_NS: i64 = 60_000_000;
-const MIN_NS: i64 = 10_000_000;
-/// More than this is no conversation any more, and more than OBS's plugin waits for.
-const MAX_NS: i64 = 450_000_000;
 const STALE_NS: u64 = 250_000_000;
-const ADAPT_EVERY_NS: u64 = 200_000_000;
-/// Two milliseconds a second: nobody hears a tempo change of 0.2 %.
-const DOWN_PER_MILLE: i64 = 2;
+/// A picture that waits for nothing is still shown no longer before its sound: beyond about 125 ms people notice
+/// (ITU-R BT.1359-1 §4).
+const INSTANT_LEAD_NS: u64 = 80_000_000;

@@ -209,7 +209,7 @@ fn worker() {
             ToWorker::BindSlot { slot, occupant } => {
                 knows.push(format!("slot {} {}", slot.number(), occupant.unwrap().name));
             }
-            ToWorker::RemoveFeed { .. } | ToWorker::Previews { .. } => {}
+            ToWorker::RemoveFeed { .. } | ToWorker::SetSteadiness { .. } | ToWorker::Previews { .. } => {}
         }
         say(&FromWorker::FeedFailed { feed: std::process::id(), reason: knows.join(", ") });
     }

@@ -4,6 +4,7 @@
 //! as JSON text, and binary messages: one preview each, `[peer id: 16 bytes][JPEG]`.
 
 use crate::ids::*;
+use crate::link::Steadiness;
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::rest::RoomStatus;
 use crate::sfu::{PeerState, Role};
@@ -75,6 +76,7 @@ pub struct GuestView {
     pub picture: Option<PictureSize>,
     /// Picture minus sound, in milliseconds, as handed to OBS; absent until measured.
     pub av_offset_ms: Option<f64>,
+    pub steadiness: Steadiness,
     /// Set when something about this guest needs the streamer: plain words and what to do.
     pub trouble: Option<String>,
 }

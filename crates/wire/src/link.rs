@@ -25,6 +25,7 @@ use crate::ids::PeerId;
 use crate::name::{DisplayName, SlotId};
 use crate::ortc::MediaKind;
 use serde::{Deserialize, Serialize};
+use ts_rs::TS;
 
 pub const LINK_ENV: &str = "GREENROOM_LINK";
 pub const MEDIA_ENV: &str = "GREENROOM_MEDIA";
@@ -96,10 +97,29 @@ pub enum ToWorker {
         slot: SlotId,
         occupant: Option<Occupant>,
     },
+    /// How a guest's delay is weighed. Balanced until said otherwise, as long as the peer has a feed.
+    SetSteadiness {
+        peer: PeerId,
+        steadiness: Steadiness,
+    },
     /// Whether anybody looks at previews.
     Previews {
         on: bool,
     },
+}
+
+/// What a streamer prefers of a guest: to be there soon, or without a break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "lowercase")]
+#[ts(export)]
+pub enum Steadiness {
+    /// As soon as it comes: pictures do not wait for their sound, and one packet of sound in ten may come too late.
+    Instant,
+    /// In sync, and as soon as the network's usual unrest allows.
+    #[default]
+    Balanced,
+    /// A fifth of a second later at least, so that a network's hiccups are neither seen nor heard.
+    Steady,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

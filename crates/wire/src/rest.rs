@@ -2,6 +2,7 @@
 
 use crate::dashboard::InviteSummary;
 use crate::ids::*;
+use crate::link::Steadiness;
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::ortc::MediaKind;
 use crate::sfu::{PeerState, ProducerInfo, Role};
@@ -161,6 +162,13 @@ pub struct MutePeer {
     pub muted: bool,
 }
 
+/// `POST /api/rooms/:roomId/peers/:peerId/steadiness`.
+#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[ts(export)]
+pub struct SetSteadiness {
+    pub steadiness: Steadiness,
+}
+
 /// What the owner may ask for, by REST or from the dashboard.
 #[derive(Clone, Debug)]
 pub enum OwnerRequest {
@@ -175,6 +183,7 @@ pub enum OwnerRequest {
     Admit(RoomId, PeerId, AssignSlot),
     AssignSlot(RoomId, PeerId, AssignSlot),
     Mute(RoomId, PeerId, MutePeer),
+    SetSteadiness(RoomId, PeerId, SetSteadiness),
     Remove(RoomId, PeerId),
     InstallObsPlugin,
     SetLanAccess(bool),

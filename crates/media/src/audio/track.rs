@@ -150,8 +150,8 @@ impl Track {
         self.follow_delay(delay_ns);
         let mut chunk = [[0.0; CHUNK]; 2];
         let error_ns = self.error_ns(play_ns, delay_ns);
-        // So early that slowing down would take ages: wait.
-        if error_ns.is_some_and(|error| error < -JUMP_NS) {
+        // So early that slowing down would take long, while lips are off: wait.
+        if error_ns.is_some_and(|error| error < -EARLY_NS) {
             return Some(chunk);
         }
         let mut waiting = false;
@@ -172,11 +172,11 @@ impl Track {
         (!waiting).then_some(chunk)
     }
 
-    /// The buffer holds sound back for as long as the guest's common delay says.
+    /// The buffer plays sound when the guest's common delay says, not sooner and not later.
     fn follow_delay(&mut self, delay_ns: i64) {
         let Some(latest) = self.latest else { return };
         if let Some(captured) = self.timing.captured_ns(MediaKind::Audio, latest) {
-            self.jitter.hold_until(latest, captured.saturating_add_signed(delay_ns));
+            self.jitter.play_at(latest, captured.saturating_add_signed(delay_ns));
         }
     }
 
@@ -268,7 +268,7 @@ fn decode(
     })
 }
 
-/// Further off than this is not a matter of speed.
-const JUMP_NS: i64 = 60_000_000;
+/// Earlier than this is not a matter of speed. (Later than the buffer allows, packets are skipped.)
+const EARLY_NS: i64 = 20_000_000;
 const CORRECTION_TIME_NS: f64 = 2_000_000_000.0;
 const MAX_BEND: f64 = 0.005;

@@ -4,3 +4,4 @@
 pub mod camera;
 pub mod engine;
 pub mod microphone;
+pub mod show;

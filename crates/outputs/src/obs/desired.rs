@@ -1,14 +1,16 @@
 //! What the worker shall know, what it has been told, and the next thing to tell it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use wire::SlotId;
-use wire::link::{Feed, FeedId, Occupant, ToWorker};
+use wire::link::{Feed, FeedId, Occupant, Steadiness, ToWorker};
+use wire::{PeerId, SlotId};
 
 /// The whole state a worker needs to do its work. Kept through its restarts and told anew to each successor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct WorkerState {
     pub feeds: BTreeMap<FeedId, FeedState>,
     pub slots: BTreeMap<SlotId, Occupant>,
+    /// Of guests who are not as usual.
+    pub steadiness: BTreeMap<PeerId, Steadiness>,
     pub previews: bool,
 }
 
@@ -43,6 +45,12 @@ impl WorkerState {
                 return Some(ToWorker::BindSlot { slot: *slot, occupant: self.slots.get(slot).cloned() });
             }
         }
+        for peer in told.steadiness.keys().chain(self.steadiness.keys()) {
+            if told.steadiness.get(peer) != self.steadiness.get(peer) {
+                let steadiness = self.steadiness.get(peer).copied().unwrap_or_default();
+                return Some(ToWorker::SetSteadiness { peer: *peer, steadiness });
+            }
+        }
         (self.previews != told.previews).then_some(ToWorker::Previews { on: self.previews })
     }
 
@@ -66,6 +74,12 @@ impl WorkerState {
             ToWorker::BindSlot { slot, occupant: None } => {
                 self.slots.remove(&slot);
             }
+            ToWorker::SetSteadiness { peer, steadiness: Steadiness::Balanced } => {
+                self.steadiness.remove(&peer);
+            }
+            ToWorker::SetSteadiness { peer, steadiness } => {
+                self.steadiness.insert(peer, steadiness);
+            }
             ToWorker::Previews { on } => self.previews = on,
             ToWorker::Start { .. } => *self = WorkerState::default(),
         }
@@ -75,7 +89,6 @@ impl WorkerState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::PeerId;
     use wire::link::Codec;
     use wire::ortc::MediaKind;
 
@@ -96,8 +109,9 @@ mod tests {
         wanted.feeds.insert(1, state(1, true));
         wanted.feeds.insert(2, state(2, false));
         wanted.slots.insert(slot(1), occupant("Ada"));
+        wanted.steadiness.insert(PeerId(Default::default()), Steadiness::Instant);
         wanted.previews = true;
-        assert_eq!(catch_up(&wanted, &mut told), 5);
+        assert_eq!(catch_up(&wanted, &mut told), 6);
         assert_eq!(told, wanted);
 
         wanted.slots.insert(slot(1), occupant("Mira"));
@@ -106,7 +120,8 @@ mod tests {
         assert_eq!(told, wanted);
 
         wanted.slots.clear();
-        assert_eq!(catch_up(&wanted, &mut told), 1);
+        wanted.steadiness.clear();
+        assert_eq!(catch_up(&wanted, &mut told), 2);
         assert_eq!(told, wanted);
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wire::dashboard::OutputStatus;
-use wire::link::{FeedId, FromWorker, Occupant};
+use wire::link::{FeedId, FromWorker, Occupant, Steadiness};
 use wire::{PeerId, SlotId};
 
 /// What [`start`] needs to know.
@@ -111,6 +111,16 @@ impl MediaHandle {
             match occupant {
                 Some(occupant) => state.slots.insert(slot, occupant),
                 None => state.slots.remove(&slot),
+            };
+        });
+    }
+
+    /// How a guest's delay is weighed.
+    pub fn set_steadiness(&self, peer: PeerId, steadiness: Steadiness) {
+        self.change(|state| {
+            match steadiness {
+                Steadiness::Balanced => state.steadiness.remove(&peer),
+                other => state.steadiness.insert(peer, other),
             };
         });
     }

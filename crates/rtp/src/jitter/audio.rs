@@ -88,6 +88,8 @@ pub struct AudioJitter<T> {
     playing: Option<Playing>,
     delays: Delays,
     target_ns: u64,
+    /// What somebody who knows more than lateness wants the target to be.
+    held_ns: Option<u64>,
     target_changed_ns: u64,
     /// The delay of what is being played, smoothed.
     delay_ns: f64,
@@ -125,7 +127,7 @@ pub const MAX_PACKETS: usize = 1_000;
 /// Senders repeat two or three packets; nobody needs more.
 const MAX_REPEATED: u16 = 32;
 /// Playing this much behind the target is caught up by skipping, not by speed.
-const MAX_EXCESS_NS: u64 = 60 * MS;
+const MAX_EXCESS_NS: u64 = 40 * MS;
 /// Beyond this a decoder's guess is mud.
 const MAX_CONCEAL_NS: u64 = 120 * MS;
 /// An empty buffer for this long means the stream has stopped; what comes then is a new beginning.
@@ -155,6 +157,7 @@ impl<T> AudioJitter<T> {
             playing: None,
             delays: Delays::default(),
             target_ns: (config.min_target_ns + 30 * MS).min(config.max_target_ns),
+            held_ns: None,
             target_changed_ns: 0,
             delay_ns: 0.0,
             concealed: 0,
@@ -262,12 +265,13 @@ impl<T> AudioJitter<T> {
         self.play_repair(playing, gap)
     }
 
-    /// What bears this timestamp is not to sound before `play_ns`: it has to wait for its picture. Holds for all that
-    /// comes, until told otherwise; the buffer's own target may be later.
-    pub fn hold_until(&mut self, timestamp: u32, play_ns: u64) {
+    /// What bears this timestamp is to sound at `play_ns`: with its picture, say. From then on the buffer's own measure of
+    /// lateness counts no more, until told otherwise.
+    pub fn play_at(&mut self, timestamp: u32, play_ns: u64) {
         let delay_ns = self.delay_at(play_ns, self.timestamps.peek(timestamp));
-        self.config.min_target_ns = u64::try_from(delay_ns).unwrap_or(0).min(MAX_HOLD_NS);
-        self.target_ns = self.target_ns.max(self.config.min_target_ns);
+        let held_ns = u64::try_from(delay_ns).unwrap_or(0).min(MAX_HOLD_NS);
+        self.held_ns = Some(held_ns);
+        self.target_ns = held_ns;
     }
 
     /// How much sound is waiting, holes included.
@@ -390,17 +394,21 @@ impl<T> AudioJitter<T> {
         Step::Conceal { timestamp, samples }
     }
 
-    /// Skips packets that would sound too far behind the target.
+    /// Once sound is too far behind its target for speed to make up for it, skips packets until it is there.
     fn catch_up(&mut self, play_ns: u64) {
-        let limit_ns = signed(self.target_ns + MAX_EXCESS_NS);
-        while let Some(head) = self.packets.front() {
-            if self.delay_at(play_ns, head.timestamp) <= limit_ns {
-                return;
-            }
+        let late_ns = |held: &Held<T>| self.delay_at(play_ns, held.timestamp) - signed(self.target_ns);
+        if self.packets.front().is_none_or(|head| late_ns(head) <= signed(MAX_EXCESS_NS)) {
+            return;
+        }
+        let is_over = |held: &&Held<T>| late_ns(held) >= signed(self.ns(u64::from(held.packet.samples)));
+        let over = self.packets.iter().take_while(is_over).count();
+        let nothing_left = over == self.packets.len();
+        for _ in 0..over {
             self.skip_front();
-            if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW {
-                self.restart();
-            }
+        }
+        // Everything is late, again and again: then it is not the packets.
+        if nothing_left && self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW {
+            self.restart();
         }
     }
 
@@ -453,6 +461,10 @@ impl<T> AudioJitter<T> {
     }
 
     fn move_target(&mut self, now_ns: u64) {
+        if let Some(held_ns) = self.held_ns {
+            self.target_ns = held_ns;
+            return;
+        }
         let bounds = (self.config.min_target_ns, self.config.max_target_ns.max(self.config.min_target_ns));
         let elapsed_ns = now_ns.saturating_sub(self.target_changed_ns).min(1_000 * MS);
         self.target_changed_ns = now_ns;
