@@ -54,6 +54,7 @@ impl Rooms {
             quality: Quality::default(),
             picture: None,
             av_offset_ms: None,
+            steadiness: Default::default(),
             trouble: None,
         }
     }

@@ -35,6 +35,7 @@ pub(crate) fn owner<B: Backend>() -> Router<App<B>> {
         .route("/api/rooms/{room}/peers/{peer}/admit", post(admit::<B>))
         .route("/api/rooms/{room}/peers/{peer}/slot", post(assign_slot::<B>))
         .route("/api/rooms/{room}/peers/{peer}/mute", post(mute::<B>))
+        .route("/api/rooms/{room}/peers/{peer}/steadiness", post(set_steadiness::<B>))
         .route("/api/obs/plugin", post(install_plugin::<B>))
         .route("/api/lan", put(set_lan::<B>))
 }
@@ -145,6 +146,16 @@ async fn mute<B: Backend>(
 ) -> Answer {
     let asked = read(&app, body).await?;
     done(ask(&app, OwnerRequest::Mute(room_id(&room)?, id::<PeerId>("peer", &peer)?, asked)).await?)
+}
+
+async fn set_steadiness<B: Backend>(
+    app: State<App<B>>,
+    _: Owner,
+    Path((room, peer)): Path<(String, String)>,
+    body: Request,
+) -> Answer {
+    let asked = read(&app, body).await?;
+    done(ask(&app, OwnerRequest::SetSteadiness(room_id(&room)?, id::<PeerId>("peer", &peer)?, asked)).await?)
 }
 
 async fn remove<B: Backend>(

@@ -13,6 +13,7 @@ import type { RoomId } from '../lib/wire/RoomId';
 import type { RoomView } from '../lib/wire/RoomView';
 import type { SlotId } from '../lib/wire/SlotId';
 import type { Snapshot } from '../lib/wire/Snapshot';
+import type { Steadiness } from '../lib/wire/Steadiness';
 import { keepToken, takeToken } from './token';
 
 /** An invite that was just made: its link can be shown this once. */
@@ -118,6 +119,10 @@ export class Studio {
 
   move(room: RoomId, peer: PeerId, slot: SlotId | null): Promise<boolean> {
     return this.#do(`guest-${peer}`, client => client.assignSlot(room, peer, slot));
+  }
+
+  steady(room: RoomId, peer: PeerId, steadiness: Steadiness): Promise<boolean> {
+    return this.#do(`guest-${peer}`, client => client.steady(room, peer, steadiness));
   }
 
   mute(room: RoomId, peer: PeerId, kind: MediaKind, muted: boolean): Promise<boolean> {

@@ -17,6 +17,7 @@ import type { PeerId } from './wire/PeerId';
 import type { RoomId } from './wire/RoomId';
 import type { SlotId } from './wire/SlotId';
 import type { Snapshot } from './wire/Snapshot';
+import type { Steadiness } from './wire/Steadiness';
 import type { UpdateRoom } from './wire/UpdateRoom';
 
 export type Link = 'connecting' | 'connected' | 'lost' | 'refused' | 'closed';
@@ -100,6 +101,10 @@ export class DashboardClient extends Emitter<DashboardEvents> {
 
   async mute(room: RoomId, peer: PeerId, mute: MutePeer): Promise<void> {
     await this.#call('POST', `/api/rooms/${room}/peers/${peer}/mute`, mute);
+  }
+
+  async steady(room: RoomId, peer: PeerId, steadiness: Steadiness): Promise<void> {
+    await this.#call('POST', `/api/rooms/${room}/peers/${peer}/steadiness`, { steadiness });
   }
 
   async remove(room: RoomId, peer: PeerId): Promise<void> {

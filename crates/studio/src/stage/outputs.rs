@@ -10,9 +10,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wire::dashboard::{Level, OutputStatus, PictureSize, Severity};
-use wire::link::{Codec, FeedId, FeedReport, FromWorker};
+use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness};
 use wire::ortc::{MediaKind, RtpCodecParameters};
-use wire::{PeerId, ProducerId, TapId};
+use wire::rest::OwnerReply;
+use wire::{Code, Failure, PeerId, ProducerId, RoomId, TapId};
 
 /// The tracks that are tapped for the media worker: of each peer the oldest of each kind.
 pub(super) struct Feeds {
@@ -23,6 +24,8 @@ pub(super) struct Feeds {
     /// What the streamer should know of a guest's tracks.
     troubles: HashMap<PeerId, String>,
     av_offsets: HashMap<PeerId, f64>,
+    /// What the streamer prefers of those who are not as usual; forgotten when they leave.
+    steadiness: HashMap<PeerId, Steadiness>,
     /// OBS sources that show a slot.
     pub readers: u32,
 }
@@ -41,8 +44,8 @@ pub(super) struct Running {
 
 impl Feeds {
     pub fn new(levels: watch::Sender<Arc<Vec<Level>>>) -> Self {
-        let (troubles, av_offsets) = (HashMap::new(), HashMap::new());
-        Self { next: 1, running: BTreeMap::new(), levels, troubles, av_offsets, readers: 0 }
+        let (troubles, av_offsets, steadiness) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { next: 1, running: BTreeMap::new(), levels, troubles, av_offsets, steadiness, readers: 0 }
     }
 
     pub fn trouble(&self, peer: PeerId) -> Option<&String> {
@@ -51,6 +54,10 @@ impl Feeds {
 
     pub fn av_offset_ms(&self, peer: PeerId) -> Option<f64> {
         self.av_offsets.get(&peer).copied()
+    }
+
+    pub fn steadiness(&self, peer: PeerId) -> Steadiness {
+        self.steadiness.get(&peer).copied().unwrap_or_default()
     }
 
     /// Width and height of the peer's picture as it was last handed to OBS.
@@ -92,6 +99,14 @@ impl Stage {
                 }
             }
         }
+        let (media, rooms) = (&self.media, &self.rooms);
+        self.feeds.steadiness.retain(|peer, _| {
+            let here = rooms.name_of(*peer).is_some();
+            if !here {
+                media.set_steadiness(*peer, Steadiness::default());
+            }
+            here
+        });
         let is_wanted = |running: &Running| wanted.iter().any(|track| track.id == running.producer);
         let ended: Vec<FeedId> =
             self.feeds.running.iter().filter(|(_, running)| !is_wanted(running)).map(|(id, _)| *id).collect();
@@ -104,6 +119,26 @@ impl Stage {
                 None => self.begin_feed(track).await,
             }
         }
+    }
+
+    /// The streamer would rather have this guest sooner, or without a break.
+    pub(super) fn set_steadiness(
+        &mut self,
+        room: &RoomId,
+        peer: PeerId,
+        steadiness: Steadiness,
+    ) -> Result<OwnerReply, Failure> {
+        let details = self.rooms.room_details(room)?;
+        if !details.peers.iter().any(|details| details.peer_id == peer) {
+            return Err(Failure::new(Code::NotFound, "There is no such person in this room."));
+        }
+        match steadiness {
+            Steadiness::Balanced => self.feeds.steadiness.remove(&peer),
+            other => self.feeds.steadiness.insert(peer, other),
+        };
+        self.media.set_steadiness(peer, steadiness);
+        self.board.touch();
+        Ok(OwnerReply::Done {})
     }
 
     async fn begin_feed(&mut self, track: rooms::ProducerView) {

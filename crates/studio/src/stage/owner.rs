@@ -45,6 +45,9 @@ impl Stage {
             OwnerRequest::Mute(room, peer, MutePeer { kind, muted }) => {
                 OwnerCommand::Mute { room, peer, kind, muted }
             }
+            OwnerRequest::SetSteadiness(room, peer, SetSteadiness { steadiness }) => {
+                return self.set_steadiness(&room, peer, steadiness);
+            }
             OwnerRequest::Remove(room, peer) => OwnerCommand::Remove { room, peer },
             OwnerRequest::InstallObsPlugin | OwnerRequest::SetLanAccess(_) => {
                 return Err(Failure::new(Code::Internal, "This is not the stage's to do."));

@@ -67,6 +67,7 @@ impl Stage {
             guest.quality = self.quality.get(&guest.peer_id).cloned().unwrap_or_default();
             guest.picture = self.feeds.picture(guest.peer_id);
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
+            guest.steadiness = self.feeds.steadiness(guest.peer_id);
             guest.trouble = self.trouble(guest);
         }
         Snapshot {

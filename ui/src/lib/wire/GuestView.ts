@@ -6,6 +6,7 @@ import type { PictureSize } from "./PictureSize";
 import type { Quality } from "./Quality";
 import type { Role } from "./Role";
 import type { SlotId } from "./SlotId";
+import type { Steadiness } from "./Steadiness";
 import type { TrackView } from "./TrackView";
 
 export type GuestView = { peerId: PeerId, displayName: DisplayName, role: Role, state: PeerState, slot: SlotId | null, 
@@ -20,7 +21,7 @@ picture: PictureSize | null,
 /**
  * Picture minus sound, in milliseconds, as handed to OBS; absent until measured.
  */
-avOffsetMs: number | null, 
+avOffsetMs: number | null, steadiness: Steadiness, 
 /**
  * Set when something about this guest needs the streamer: plain words and what to do.
  */
