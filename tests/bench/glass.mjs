@@ -40,6 +40,9 @@ await obs.addGuest('Ada', { slot: 1 });
 const page = await joinAsGuest(browser, await engine.invite(ROOM), guest);
 await engine.admit(ROOM, 'Ada', 1);
 await isLive(page);
+// As the streamer may choose in the dashboard: instant, balanced or steady.
+const steadiness = process.env.GREENROOM_BENCH_STEADINESS;
+if (steadiness) await engine.rest('POST', `/api/rooms/${ROOM}/peers/${(await engine.peer(ROOM, 'Ada')).peerId}/steadiness`, { steadiness });
 await showsLive(obs, 'Ada', guest);
 
 const pictures = [];

@@ -14,6 +14,9 @@ pub struct Options {
     /// End with one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Keep all cores busy meanwhile (`sync`).
+    #[arg(long)]
+    busy: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -24,6 +27,8 @@ enum Benchmark {
     Join,
     /// Chromium to Chromium with loss, delay and a rate cap. Needs root (network namespaces).
     Impair,
+    /// Sound beside picture: in OBS's recordings, and over ten simulated hours.
+    Sync,
     /// What forwarding costs, beside the least it can cost and beside Janus.
     Forward,
 }
@@ -35,6 +40,7 @@ impl Benchmark {
             Benchmark::Glass => Some("bench/glass.mjs"),
             Benchmark::Join => Some("bench/join.mjs"),
             Benchmark::Impair => Some("bench/impair.mjs"),
+            Benchmark::Sync => Some("bench/sync.mjs"),
             Benchmark::Forward => None,
         }
     }
@@ -54,6 +60,7 @@ pub fn run(options: Options) -> Result<()> {
     let instruments: &[&str] = match options.what {
         // The probe that reads a slot as the plugin does.
         Benchmark::Glass | Benchmark::Join => &["-p", "greenroom-frame-ipc", "--examples"],
+        Benchmark::Sync => &["-p", "greenroom-frame-ipc", "-p", "greenroom-media", "--examples"],
         Benchmark::Impair => &["-p", "greenroom-testkit", "--bin", "impaired-link"],
         Benchmark::Forward => &["-p", "greenroom-testkit", "--bin", "forward"],
     };
@@ -73,6 +80,9 @@ pub fn run(options: Options) -> Result<()> {
             load
         }
     };
+    if options.busy {
+        bench.arg("--busy");
+    }
     if options.json {
         bench.arg("--json");
     }
