@@ -20,7 +20,7 @@ const option = (name, otherwise) => {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? otherwise : process.argv[at + 1];
 };
-/** Frame rates of the canvas; the pattern has the same. */
+/** Frame rates of the canvas; the pattern has the same, to the next whole number. */
 const rates = option('fps', '30,60').split(',').map(Number);
 const count = Number(option('recordings', 10));
 const seconds = Number(option('seconds', 6));
@@ -29,6 +29,7 @@ const hours = Number(option('hours', 10));
 /** Keeps every core busy meanwhile. */
 const busy = process.argv.includes('--busy');
 
+process.setMaxListeners(0); // Each recording has a folder, which goes when this process ends.
 const recordings = [];
 const load = busy ? startLoad() : [];
 for (const fps of rates) {
@@ -43,7 +44,7 @@ for (const fps of rates) {
     }
     // Every phase between picture and canvas, in the order of a sequence that spreads evenly.
     await pause(((i * 0.618034) % 1) * (1000 / fps));
-    const host = await Pattern.start(socket, ['--slots', '1', '--size', '320x180', '--fps', String(fps), '--flash']);
+    const host = await Pattern.start(socket, ['--slots', '1', '--size', '320x180', '--fps', String(Math.ceil(fps)), '--flash']);
     await pause(5000); // The plugin learns where the canvas's ticks fall.
     const stop = await obs.record();
     await pause(seconds * 1000);

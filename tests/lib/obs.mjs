@@ -242,7 +242,7 @@ function configure(folder, { port, canvas: [width, height], fps, preview, rawOut
       Output: { Mode: rawOutput ? 'Advanced' : 'Simple' },
       AdvOut: rawOutput ? rawPictures(rawOutput) : {},
       SimpleOutput: { FilePath: path.join(folder, 'videos'), RecFormat: 'mkv', RecQuality: 'Small', RecEncoder: 'x264' },
-      Video: { BaseCX: width, BaseCY: height, OutputCX: width, OutputCY: height, FPSType: 1, FPSInt: fps, FPSCommon: fps },
+      Video: { BaseCX: width, BaseCY: height, OutputCX: width, OutputCY: height, ...frameRate(fps) },
       Audio: { SampleRate: 48000, ChannelSetup: 'Stereo' },
     }),
   );
@@ -258,6 +258,13 @@ function configure(folder, { port, canvas: [width, height], fps, preview, rawOut
       }),
     );
   }
+}
+
+/** Whole numbers as they are, others (59.94) as thousandths of the next whole one, as television counts. */
+function frameRate(fps) {
+  return Number.isInteger(fps)
+    ? { FPSType: 1, FPSInt: fps, FPSCommon: fps }
+    : { FPSType: 2, FPSNum: Math.ceil(fps) * 1000, FPSDen: 1001 };
 }
 
 /** OBS's custom FFmpeg output; 13 is AV_CODEC_ID_RAWVIDEO. */
