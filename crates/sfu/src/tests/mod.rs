@@ -13,6 +13,7 @@ mod data_hostile;
 mod data_pressure;
 mod forwarding;
 mod hostile;
+mod late_thread;
 mod layers;
 mod loss;
 mod reaching;

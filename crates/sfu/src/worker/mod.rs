@@ -273,9 +273,19 @@ impl Worker {
 
     /// Sends everything that waits. Call it after each batch of datagrams, after commands and after timeouts.
     pub fn flush(&mut self, now: Instant, send: &mut dyn FnMut(Transmit<'_>)) {
+        self.flush_timed(now, &mut |transmit| {
+            send(transmit);
+            now
+        });
+    }
+
+    /// The same for a caller whose sending takes time: `send` answers what time it is afterwards. A large room's last
+    /// client is sent to many milliseconds after its first, and must not take that for a queue on its path.
+    pub fn flush_timed(&mut self, now: Instant, send: &mut dyn FnMut(Transmit<'_>) -> Instant) {
         self.now = self.now.max(now);
         self.flush_data(now);
-        self.control.flush(send);
+        let mut at = now;
+        self.control.flush(&mut |transmit| at = send(transmit));
         let mut dirty = std::mem::take(&mut self.dirty);
         for &key in &dirty {
             if self.transports[key].urgent {
@@ -284,10 +294,10 @@ impl Worker {
             let transport = &mut self.transports[key];
             transport.is_dirty = false;
             if let Some(outgoing) = &mut transport.outgoing {
-                outgoing.controller.stamp(self.clock.us(now));
+                outgoing.controller.stamp(self.clock.us(at));
             }
             match transport.ice.selected() {
-                Some(path) => transport.egress.flush(path, send),
+                Some(path) => transport.egress.flush(path, &mut |transmit| at = send(transmit)),
                 None => transport.egress.clear(),
             }
         }

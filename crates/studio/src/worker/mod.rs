@@ -350,7 +350,7 @@ impl Driver {
         let Self { socket, tcp, sfu, counters, .. } = self;
         let mut round = Round::default();
         let mut last = None;
-        sfu.flush(now, &mut |transmit| {
+        sfu.flush_timed(now, &mut |transmit| {
             let sfu::Transmit { protocol, destination, contents, segment_size } = transmit;
             round.datagrams += contents.len().div_ceil(segment_size.max(1)) as u32;
             if last.replace(destination) != Some(destination) {
@@ -365,6 +365,7 @@ impl Driver {
             if !is_sent {
                 counters.send_dropped.fetch_add(1, Ordering::Relaxed);
             }
+            Instant::now()
         });
         round
     }
