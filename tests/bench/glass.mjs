@@ -2,7 +2,8 @@
 //
 // The guest's page draws the time into its picture; everything runs on one machine, so the age of a picture can be
 // read wherever it shows up: in the slot's ring, by a reader that does exactly what the OBS plugin does
-// (`slot_probe`), and in OBS's raw output. The floor is the same drawn camera shown in a <video> of the same page.
+// (`slot_probe`), and in OBS's raw output. The floor is the same drawn camera shown in a <video> of the same page. The
+// reference is the same picture sent by ffmpeg to an RTMP server and played by OBS's media source as it comes.
 import { age, findPicture, readTimecode } from '../lib/timecode.mjs';
 import { launchChromium } from '../lib/browser.mjs';
 import { ADA } from '../lib/camera.mjs';
@@ -13,6 +14,7 @@ import { Obs } from '../lib/obs.mjs';
 import { binary } from '../lib/places.mjs';
 import { Program } from '../lib/process.mjs';
 import { rawOutput } from '../lib/raw-output.mjs';
+import { RtmpRoute } from '../lib/rtmp-route.mjs';
 import { showsLive } from '../lib/scene.mjs';
 import { measureFloor } from '../lib/floor.mjs';
 import { pause, until } from '../lib/wait.mjs';
@@ -24,19 +26,19 @@ const canvas = [640, 360];
 const FLOOR_LIMIT = 60;
 const seconds = Number(process.env.GREENROOM_BENCH_SECONDS ?? 20);
 
-const output = [];
+let output = [];
 let measuring = false;
 let area;
-const raw = await rawOutput(canvas, picture => measuring && output.push(picture.at, codeIn(picture)));
+const raw = await rawOutput(canvas, picture => measuring && output.push([picture.at, codeIn(picture)]));
 function codeIn(picture) {
   area ??= findPicture(picture);
-  return area && readTimecode(picture, area);
+  return area ? readTimecode(picture, area) : null;
 }
 
 const engine = await Engine.start({ name: 'engine-glass' });
 await engine.createRoom(ROOM);
 const [obs, browser] = await Promise.all([Obs.start({ socket: engine.socket, canvas, rawOutput: raw.port }), launchChromium()]);
-await obs.addGuest('Ada', { slot: 1 });
+const shown = await obs.addGuest('Ada', { slot: 1 });
 const page = await joinAsGuest(browser, await engine.invite(ROOM), guest);
 await engine.admit(ROOM, 'Ada', 1);
 await isLive(page);
@@ -60,24 +62,45 @@ await pause(5000); // The bandwidth estimate and the jitter buffer settle.
 measuring = true;
 await pause(seconds * 1000);
 measuring = false;
-await obs.call('StopRecord');
+const ours = output;
 const floor = await measureFloor(page, 6000);
 await probe.stop();
 await browser.close();
+
+await obs.show(shown, false);
+const theirs = await measureRtmp();
+await obs.call('StopRecord');
 await obs.stop();
 await engine.stop();
 raw.close();
+
+/** The same canvas and output, with a media source as OBS makes it in the guest's place. */
+async function measureRtmp() {
+  const route = await RtmpRoute.start(guest);
+  const { currentProgramSceneName: sceneName } = await obs.call('GetCurrentProgramScene');
+  const inputSettings = { is_local_file: false, input: route.url };
+  await obs.call('CreateInput', { sceneName, inputName: 'RTMP', inputKind: 'ffmpeg_source', inputSettings });
+  [area, output, measuring] = [undefined, [], true];
+  // With its defaults OBS looks at some seconds of the stream before it shows any.
+  await until('OBS plays the stream', () => output.filter(([, code]) => code !== null).length > 2 * guest.fps, { within: 60_000 });
+  output = [];
+  await pause(seconds * 1000);
+  measuring = false;
+  await route.stop();
+  return output;
+}
 
 const read = pictures.filter(picture => picture.code !== null);
 const toObs = read.map(picture => age(picture.code, picture.handed));
 const arrival = pictures.map(picture => picture.handed - picture.arrived);
 const glassToArrival = read.map(picture => age(picture.code, picture.arrived));
-const firstSeen = new Map();
-for (let i = 0; i < output.length; i += 2) {
-  const code = output[i + 1];
-  if (code !== null && code !== undefined && !firstSeen.has(code)) firstSeen.set(code, output[i]);
+/** Of each picture in OBS's output, how old it was when it was first seen there. */
+function agesWhenSeen(pictures) {
+  const firstSeen = new Map();
+  for (const [at, code] of pictures) if (code !== null && !firstSeen.has(code)) firstSeen.set(code, at);
+  return [...firstSeen].map(([code, at]) => age(code, at));
 }
-const toOutput = [...firstSeen].map(([code, at]) => age(code, at));
+const [toOutput, byRtmp] = [agesWhenSeen(ours), agesWhenSeen(theirs)];
 // Flash and beep begin with each whole second: how late each is, on the timeline OBS is given.
 const flashes = pictures.filter((picture, i) => picture.flash && i > 0 && !pictures[i - 1].flash);
 const lips = onsets.flatMap(({ onset }) => {
@@ -85,7 +108,7 @@ const lips = onsets.flatMap(({ onset }) => {
   return flash ? [onset - flash.presented] : [];
 });
 if (read.length < seconds * 10 || toOutput.length < seconds * 10) {
-  throw new Error(`too few pictures: ${read.length} of ${pictures.length} read in the ring, ${toOutput.length} in ${output.length / 2} of OBS's output`);
+  throw new Error(`too few pictures: ${read.length} of ${pictures.length} read in the ring, ${toOutput.length} in ${ours.length} of OBS's output`);
 }
 
 const figures = {
@@ -93,12 +116,14 @@ const figures = {
   glass_to_output_ms: percentiles(toOutput),
   arrival_to_libobs_ms: percentiles(arrival),
   floor_ms: percentiles(floor),
+  rtmp_ms: percentiles(byRtmp),
 };
 table(`Glass to glass: ${guest.width}x${guest.height} at ${guest.fps} pictures a second, ${seconds} s`, [
   ['drawn → handed to OBS', figures.glass_to_obs_ms, toObs.length],
   ["drawn → pixel in OBS's output", figures.glass_to_output_ms, toOutput.length, 'where first seen; three canvas frames of it are OBS reading back'],
   ['  drawn → last packet here', percentiles(glassToArrival), glassToArrival.length, 'camera, encoder, pacer, network'],
   ['  last packet → handed to OBS', figures.arrival_to_libobs_ms, arrival.length, 'jitter buffer, decoder, ring'],
+  ["by RTMP → pixel in OBS's output", figures.rtmp_ms, byRtmp.length, 'ffmpeg, x264 zerolatency, nginx-rtmp, media source'],
   ['floor: drawn → own <video>', figures.floor_ms, floor.length, 'the method without encoder and network'],
 ]);
 table('Lips: beep minus flash, as handed to OBS (positive: sound is late)', [['sound − picture', percentiles(lips, [5, 50, 95]), lips.length]]);

@@ -72,8 +72,10 @@ for (const [name, mimeType, encodings, type] of [
       await arrives(JSON.stringify(layers), width, least, most);
       const { longestGap } = await call(ben, 'watched');
       assert.ok(longestGap < LONGEST_GAP_MS, `${longestGap} ms without a picture after ${JSON.stringify(layers)}`);
-      const [video] = (await readVideos(ben)).filter(video => video.ids.includes(consumer.id));
-      assert.ok(video.code !== null && age(video.code) < 1_500, 'whole and live');
+      await until(`${JSON.stringify(layers)} is whole and live`, async () => {
+        const [video] = (await readVideos(ben)).filter(video => video.ids.includes(consumer.id));
+        return video.code !== null && age(video.code) < 1_500;
+      });
     }
     const { received } = await call(ben, 'counted');
     assert.equal(received[0].nackCount, 0, 'a layer that is left out is no loss');

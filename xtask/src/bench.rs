@@ -55,6 +55,9 @@ pub fn run(options: Options) -> Result<()> {
     } else {
         packages::install(&packages::everything())?;
     }
+    if let Benchmark::Glass = options.what {
+        packages::install(&[packages::OTHER_ROUTE])?;
+    }
     build::pages()?;
     build::programs(Profile::Release, Programs::Headless)?;
     let instruments: &[&str] = match options.what {

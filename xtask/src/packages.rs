@@ -59,6 +59,12 @@ pub const TESTS: Group = Group {
 pub const COMPARISON: Group =
     Group { why: "the comparison: another SFU under the same load", packages: &["janus"] };
 
+/// What the way into OBS is measured against.
+pub const OTHER_ROUTE: Group = Group {
+    why: "the comparison: the same picture into OBS by RTMP",
+    packages: &["nginx", "libnginx-mod-rtmp"],
+};
+
 pub fn everything() -> Vec<Group> {
     vec![BUILD, DESKTOP, OBS, TESTS]
 }
