@@ -19,14 +19,18 @@ impl Canvas {
     }
 }
 
-/// How much later than at their times pictures are seen: the median of the last ones. Between none and a frame, if
-/// pictures are handed over in time, depending on how the canvas's frames fall between theirs.
+/// How much later than at their times pictures are seen, of the last ones: between none and a frame, if they are handed over
+/// in time, depending on how the canvas's frames fall between theirs.
+///
+/// The mean, because pictures that come close to a frame's beginning are seen now in this one, now in the next; without
+/// the earliest and the latest fifth, because a few late ones should not move the sound.
 #[derive(Debug, Default)]
 pub struct PictureLag {
     /// At most [`MEMORY`]; when full, the oldest goes.
     recent: VecDeque<i64>,
     /// Of the picture that is seen next, unless another comes before: when, and how much later than at its time.
     next: Option<(u64, i64)>,
+    mean: Option<i64>,
     scratch: Vec<i64>,
 }
 
@@ -38,25 +42,31 @@ impl PictureLag {
             if self.recent.len() == MEMORY {
                 self.recent.pop_front();
             }
-            self.recent.push_back(lag);
+            self.recent.push_back(lag.clamp(-MAX_WAIT, MAX_WAIT));
+            self.mean = self.middle();
         }
     }
 
     /// By how much sound has to wait. Without pictures: half a frame, which is what they would need most likely.
-    pub fn sound_waits_ns(&mut self, frame_ns: u64) -> i64 {
+    pub fn sound_waits_ns(&self, frame_ns: u64) -> i64 {
+        self.mean.unwrap_or((frame_ns / 2) as i64).clamp(0, MAX_WAIT)
+    }
+
+    fn middle(&mut self) -> Option<i64> {
+        if self.recent.len() < ENOUGH {
+            return None;
+        }
         self.scratch.clear();
         self.scratch.extend(&self.recent);
-        if self.scratch.len() < ENOUGH {
-            return (frame_ns / 2) as i64;
-        }
-        let middle = self.scratch.len() / 2;
-        let (_, median, _) = self.scratch.select_nth_unstable(middle);
-        (*median).clamp(0, MAX_WAIT)
+        self.scratch.sort_unstable();
+        let outer = self.scratch.len() / 5;
+        let middle = self.scratch.get(outer..self.scratch.len() - outer)?;
+        Some(middle.iter().sum::<i64>() / i64::try_from(middle.len()).ok()?)
     }
 }
 
-/// Two seconds at 30 fps: short enough to follow when a late picture has moved on to the next frame for good.
-const MEMORY: usize = 60;
+/// Five seconds at 30 fps.
+const MEMORY: usize = 150;
 const ENOUGH: usize = 8;
 /// A canvas that is slower than this is a slide show, and nobody sees its lips.
 const MAX_WAIT: i64 = 100_000_000;
@@ -102,9 +112,21 @@ mod tests {
     fn a_few_late_pictures_do_not_move_the_sound() {
         let mut lag = PictureLag::default();
         for i in 0..100_u64 {
-            let late = if i % 5 == 0 { 60 } else { 0 };
+            let late = if i % 6 == 0 { 60 } else { 0 };
             lag.note(i * 33 * MS, (i * 33 + 10 + late) * MS);
         }
         assert_eq!(lag.sound_waits_ns(33 * MS), 10 * MS as i64);
+    }
+
+    #[test]
+    fn between_two_frames_sound_is_in_the_middle() {
+        let mut lag = PictureLag::default();
+        for i in 0..300_u64 {
+            // Just before a frame's beginning, or just after.
+            let late = if i % 2 == 0 { 1 } else { 33 };
+            lag.note(i * 33 * MS, i * 33 * MS + late * MS);
+        }
+        let waits = lag.sound_waits_ns(33 * MS) / MS as i64;
+        assert!((14..=20).contains(&waits), "{waits}");
     }
 }

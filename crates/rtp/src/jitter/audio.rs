@@ -128,6 +128,7 @@ pub const MAX_PACKETS: usize = 1_000;
 const MAX_REPEATED: u16 = 32;
 /// Playing this much behind the target is caught up by skipping, not by speed.
 const MAX_EXCESS_NS: u64 = 40 * MS;
+const MAX_HELD_EXCESS_NS: u64 = 20 * MS;
 /// Beyond this a decoder's guess is mud.
 const MAX_CONCEAL_NS: u64 = 120 * MS;
 /// An empty buffer for this long means the stream has stopped; what comes then is a new beginning.
@@ -397,7 +398,9 @@ impl<T> AudioJitter<T> {
     /// Once sound is too far behind its target for speed to make up for it, skips packets until it is there.
     fn catch_up(&mut self, play_ns: u64) {
         let late_ns = |held: &Held<T>| self.delay_at(play_ns, held.timestamp) - signed(self.target_ns);
-        if self.packets.front().is_none_or(|head| late_ns(head) <= signed(MAX_EXCESS_NS)) {
+        // Where the target is a picture's, sound is not left behind it for long.
+        let most_ns = if self.held_ns.is_some() { MAX_HELD_EXCESS_NS } else { MAX_EXCESS_NS };
+        if self.packets.front().is_none_or(|head| late_ns(head) <= signed(most_ns)) {
             return;
         }
         let is_over = |held: &&Held<T>| late_ns(held) >= signed(self.ns(u64::from(held.packet.samples)));
