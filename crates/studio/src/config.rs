@@ -20,6 +20,8 @@ pub struct Config {
     pub lan_listen: SocketAddr,
     /// Forwarding threads, each with a port of its own.
     pub workers: usize,
+    /// Whether packets of a busy room may gather for up to two milliseconds before they are sent.
+    pub gather: bool,
     /// Ports to try for media (UDP, and TCP on the same number), in order; each forwarding thread takes the first that is free.
     pub media_ports: Vec<u16>,
     /// Addresses offered to clients; empty means all of this machine's.
@@ -70,6 +72,7 @@ pub struct RawMedia {
     pub port: Option<u16>,
     pub fallback_ports: Option<u16>,
     pub workers: Option<usize>,
+    pub gather: Option<bool>,
     pub announced: Option<Vec<String>>,
     pub max_incoming_bitrate: Option<u64>,
     pub max_incoming_bitrate_on_air: Option<u64>,
@@ -134,6 +137,7 @@ impl Config {
             control_listen: SocketAddr::from(([127, 0, 0, 1], 3002)),
             lan_listen: SocketAddr::from(([0, 0, 0, 0], 3443)),
             workers: 1,
+            gather: true,
             media_ports: ports(MEDIA_PORT, FALLBACK_PORTS),
             announced: Vec::new(),
             ice_servers: Vec::new(),
@@ -166,6 +170,7 @@ impl Config {
         if let Some(workers) = raw.media.workers {
             config.workers = within("media.workers", workers, 1..=MAX_WORKERS, "1 to 64")?;
         }
+        config.gather = raw.media.gather.unwrap_or(config.gather);
         for text in raw.media.announced.unwrap_or_default() {
             let ip = text.parse().map_err(|_| value("media.announced", &text, "a list of IP addresses"))?;
             config.announced.push(ip);

@@ -56,6 +56,7 @@ impl Engine {
             ports: config.media_ports.clone(),
             announced: config.announced.clone(),
             max_incoming_bitrate: config.max_incoming_bitrate,
+            gather: config.gather,
         };
         let (workers, worker_events) = WorkerPool::start(&forwarding, config.workers)?;
         // Who announces addresses knows them.

@@ -92,14 +92,14 @@ impl Server {
     pub const GRACE: Duration = Duration::from_secs(1);
 
     /// Starts `greenroomd` on ports of the system's choice, with limits raised for a large room. There is no media
-    /// worker: what is measured is forwarding.
-    pub fn start(program: &Path) -> Result<Self> {
+    /// worker: what is measured is forwarding. `gather`: packets may wait for each other when it is busy, as is the default.
+    pub fn start(program: &Path, gather: bool) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("greenroom-forward-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let path = |name: &str| json!(folder.join(name));
         let config = format!(
             "[listen]\ncontrol = \"127.0.0.1:0\"\nlan = \"127.0.0.1:0\"\n\
-             [media]\nport = 0\nannounced = [\"127.0.0.1\"]\nmax_incoming_bitrate = 100000000\n\
+             [media]\nport = 0\nannounced = [\"127.0.0.1\"]\nmax_incoming_bitrate = 100000000\ngather = {gather}\n\
              [rooms]\nmax_peers = 500\ngrace_secs = {}\n[storage]\ndata_dir = {}\n\
              [obs]\nmedia_worker = {}\nplugin = {}\nsocket = {}\n",
             Self::GRACE.as_secs(),

@@ -51,7 +51,8 @@ impl Engine {
             seed: rand::random(),
         };
         let announced = vec![IpAddr::from([127, 0, 0, 1])];
-        let config = WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 4_000_000 };
+        let config =
+            WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 4_000_000, gather: true };
         let (workers, worker_events) = WorkerPool::start(&config, 2).unwrap();
         // No media worker: the stage must not care.
         let (program, socket_path) = (folder.join("no-such-program"), folder.join("obs.sock"));

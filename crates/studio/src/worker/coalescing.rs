@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub struct Coalescing {
     mode: Mode,
     interval: Option<Interval>,
+    /// Else the mode stays prompt.
+    allowed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +40,8 @@ struct Interval {
 }
 
 impl Coalescing {
-    pub fn new() -> Self {
-        Self { mode: Mode::Prompt { until: None }, interval: None }
+    pub fn new(allowed: bool) -> Self {
+        Self { mode: Mode::Prompt { until: None }, interval: None, allowed }
     }
 
     /// How long to let packets gather before the next round; `None`: wait for one, and take it at once.
@@ -81,7 +83,7 @@ impl Coalescing {
             Mode::Prompt { .. } => {
                 let clients_per_round = f64::from(sum.clients) / f64::from(rounds.max(1));
                 let window = window_for(per_second / clients_per_round.max(1.0));
-                match window.filter(|_| per_second >= BUSY) {
+                match window.filter(|_| self.allowed && per_second >= BUSY) {
                     Some(window) => {
                         tracing::debug!(per_second, ?window, "packets gather before they are sent");
                         Mode::Gathering { next: now + window, window }
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn a_busy_room_gathers_and_a_quiet_one_does_not() {
         let check = |per_second, clients, expected| {
-            let mut coalescing = Coalescing::new();
+            let mut coalescing = Coalescing::new(true);
             let (_, gathers) = run(&mut coalescing, Instant::now(), per_second, clients, 1);
             assert_eq!(gathers, expected, "{per_second} packets a second to {clients}");
         };
@@ -169,8 +171,14 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_want_it_never_waits() {
+        let mut coalescing = Coalescing::new(false);
+        assert!(!run(&mut coalescing, Instant::now(), 15 * 227, 15, 1).1);
+    }
+
+    #[test]
     fn what_gains_nothing_is_given_up() {
-        let mut coalescing = Coalescing::new();
+        let mut coalescing = Coalescing::new(true);
         // Twenty rooms, each with few packets: together busy, but no client gets two in a window.
         let (now, gathers) = run(&mut coalescing, Instant::now(), 3_000, 10, 20);
         assert!(!gathers || !run(&mut coalescing, now, 3_000, 10, 20).1);
@@ -178,7 +186,7 @@ mod tests {
 
     #[test]
     fn when_the_room_empties_nobody_waits_any_longer() {
-        let mut coalescing = Coalescing::new();
+        let mut coalescing = Coalescing::new(true);
         let (now, gathers) = run(&mut coalescing, Instant::now(), 3_405, 15, 1);
         assert!(gathers);
         assert!(!run(&mut coalescing, now, 227, 15, 1).1);

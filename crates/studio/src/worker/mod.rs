@@ -44,6 +44,8 @@ pub struct WorkerConfig {
     pub announced: Vec<std::net::IpAddr>,
     /// What one client may send, bit/s.
     pub max_incoming_bitrate: u64,
+    /// Whether packets may gather when it is busy.
+    pub gather: bool,
 }
 
 /// What a worker tells those who own its transports.
@@ -136,6 +138,7 @@ impl WorkerHandle {
             })
             .ok();
         let has_tcp = tcp.is_some();
+        let gather = config.gather;
         let announced = candidates(&config.announced, media_address.port());
         let begin = move || {
             let config = sfu::Config {
@@ -161,7 +164,7 @@ impl WorkerHandle {
             pipe: MediaPipe::new(counters.clone()),
             counters: counters.clone(),
             cpu_sampled: Instant::now(),
-            coalescing: Coalescing::new(),
+            coalescing: Coalescing::new(gather),
             idle: true,
         };
         thread::Builder::new().name(format!("forwarding-{index}")).spawn({

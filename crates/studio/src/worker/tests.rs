@@ -8,7 +8,7 @@ use wire::link::MAX_RECORD;
 
 fn pool(count: usize) -> (WorkerPool, mpsc::Receiver<WorkerEvent>) {
     let announced = vec![IpAddr::from([127, 0, 0, 1])];
-    let config = WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 1_000_000 };
+    let config = WorkerConfig { ports: vec![0], announced, max_incoming_bitrate: 1_000_000, gather: true };
     WorkerPool::start(&config, count).unwrap()
 }
 

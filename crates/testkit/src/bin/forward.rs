@@ -43,13 +43,15 @@ struct Shape {
     subscribers: usize,
     /// The last one is about capacity; Janus cannot carry it, and takes the machine down with it.
     with_janus: bool,
+    /// Once more with every packet sent as it comes: what gathering costs in delay and saves in work.
+    with_prompt: bool,
 }
 
 const SHAPES: [Shape; 4] = [
-    Shape { publishers: 1, subscribers: 100, with_janus: true },
-    Shape { publishers: 15, subscribers: 15, with_janus: true },
-    Shape { publishers: 15, subscribers: 60, with_janus: true },
-    Shape { publishers: 20, subscribers: 100, with_janus: false },
+    Shape { publishers: 1, subscribers: 100, with_janus: true, with_prompt: false },
+    Shape { publishers: 15, subscribers: 15, with_janus: true, with_prompt: true },
+    Shape { publishers: 15, subscribers: 60, with_janus: true, with_prompt: false },
+    Shape { publishers: 20, subscribers: 100, with_janus: false, with_prompt: false },
 ];
 
 impl Shape {
@@ -84,7 +86,7 @@ fn main() -> Result<()> {
 
 fn come_and_go(options: &Options, joins: usize) -> Result<Value> {
     eprintln!("\n{joins} joins and leaves");
-    let server = greenroom::Server::start(&options.server)?;
+    let server = greenroom::Server::start(&options.server, true)?;
     server.open_room("churn")?;
     let outcome = churn::run(&server, "churn", joins)?;
     let kilobytes: Vec<u64> = outcome.memory.iter().map(|octets| octets / 1000).collect();
@@ -103,13 +105,18 @@ fn measure(options: &Options, shape: Shape) -> Result<Value> {
     // Half before, half after: a machine's speed changes over a minute.
     let half = Duration::from_secs(options.seconds.div_ceil(4));
     let before = floor::measure(shape.subscribers, half)?;
-    let ours = ours(options, shape, &plan)?;
+    let ours = ours(options, shape, &plan, true)?;
     report("ours", &ours);
     let mixed = match options.no_mixed {
         true => None,
-        false => Some(self::ours(options, shape, &Plan { sizes: Sizes::Camera, ..plan })?),
+        false => Some(self::ours(options, shape, &Plan { sizes: Sizes::Camera, ..plan }, true)?),
     };
     mixed.iter().for_each(|mixed| report("ours, camera's sizes", mixed));
+    let prompt = match shape.with_prompt {
+        true => Some(self::ours(options, shape, &plan, false)?),
+        false => None,
+    };
+    prompt.iter().for_each(|prompt| report("ours, nothing gathered", prompt));
     let floor = (before + floor::measure(shape.subscribers, half)?) / 2.0;
     eprintln!("  {:22} {floor:6.2} CPU s per million packets", "floor");
     let janus = match shape.with_janus && !options.no_janus && janus::is_installed() {
@@ -143,13 +150,16 @@ fn measure(options: &Options, shape: Shape) -> Result<Value> {
         "core": round(ours.outcome.cpu.as_secs_f64() / ours.outcome.seconds),
         "mixed": mixed.as_ref().map(|mixed| round(mixed.outcome.cost())),
         "mixed_lost": mixed.as_ref().map(|mixed| mixed.outcome.lost),
+        "prompt": prompt.as_ref().map(|prompt| round(prompt.outcome.cost())),
+        "prompt_p50_us": prompt.as_ref().map(|prompt| prompt.outcome.p50.round()),
+        "prompt_p99_us": prompt.as_ref().map(|prompt| prompt.outcome.p99.round()),
         "janus_lost": janus.as_ref().map(|janus| janus.outcome.lost),
         "janus_p50_us": janus.as_ref().map(|janus| janus.outcome.p50.round()),
     }))
 }
 
-fn ours(options: &Options, shape: Shape, plan: &Plan) -> Result<Measured> {
-    let server = greenroom::Server::start(&options.server)?;
+fn ours(options: &Options, shape: Shape, plan: &Plan, gather: bool) -> Result<Measured> {
+    let server = greenroom::Server::start(&options.server, gather)?;
     server.open_room("forward")?;
     // What is loaded with the first guest is not a guest's.
     server.lobby("forward")?.join(greenroom::Guest::Publisher)?.leave()?;
