@@ -4,7 +4,7 @@
 # Needs libobs-dev, libclang-dev and `cargo install bindgen-cli --version 0.72.1 --locked`.
 set -eu
 cd "$(dirname "$0")"
-functions='blog|obs_register_source_s|obs_source_(output_video2|output_audio|set_async_unbuffered|set_async_decoupled|set_async_rotation|get_audio_mixers|set_audio_mixers|get_name|get_uuid)|obs_get_video_info|obs_get_video_frame_time|obs_get_frame_interval_ns|obs_get_version_string|obs_data_(get_int|get_bool|get_string|set_int|set_default_int|set_default_bool|set_default_string|has_user_value)|obs_properties_(create|add_list|add_bool|add_button2|add_text|get)|obs_property_(list_add_int|list_add_string|list_clear|set_long_description)|obs_module_load_locale|text_lookup_(getstr|destroy)|video_format_get_parameters_for_format|os_gettime_ns'
+functions='blog|obs_register_source_s|obs_source_(output_video2|output_audio|set_async_unbuffered|set_async_decoupled|set_async_rotation|get_audio_mixers|set_audio_mixers|get_name|get_uuid|get_ref|release|active|showing)|obs_get_video_info|obs_get_video_frame_time|obs_get_frame_interval_ns|obs_get_version_string|obs_data_(get_int|get_bool|get_string|set_int|set_default_int|set_default_bool|set_default_string|has_user_value)|obs_properties_(create|add_list|add_bool|add_button2|add_text|add_int|add_color|add_path|get)|obs_property_(list_add_int|list_add_string|list_clear|set_long_description|set_modified_callback|set_visible|int_set_suffix)|obs_module_load_locale|text_lookup_(getstr|destroy)|video_format_get_parameters_for_format|os_gettime_ns|obs_enum_scenes|obs_scene_(from_source|enum_items)|obs_sceneitem_(get_source|get_bounds_type|get_bounds|visible)|gs_create_texture_file_data2|bfree'
 header=$(mktemp --suffix=.h)
 generated=$(mktemp)
 trap 'rm -f "$header" "$generated"' EXIT
@@ -13,7 +13,7 @@ bindgen "$header" \
     --allowlist-function "$functions" \
     --allowlist-type 'obs_source_info|obs_source_frame2|obs_source_audio|obs_video_info' \
     --allowlist-var 'LIBOBS_API_.*_VER|OBS_SOURCE_.*|LOG_.*' \
-    --opaque-type 'gs_.*|obs_mouse_event|obs_key_event' \
+    --opaque-type 'gs_[^ci].*|obs_mouse_event|obs_key_event' \
     --default-enum-style moduleconsts --no-prepend-enum-name \
     --no-doc-comments --no-derive-debug --use-core \
     -- -I/usr/include/obs > "$generated"

@@ -1,13 +1,15 @@
 //! What a source shows: the guest, or what the streamer chose for when the guest is away.
 
 use crate::settings::Away;
-use frame_ipc::{SlotState, slot_label};
+use frame_ipc::{SlotState, Subject};
 
 /// Decides for one source. Times are nanoseconds of any one clock.
 #[derive(Clone)]
 pub struct Stage {
-    slot: u8,
+    subject: Subject,
     away: Away,
+    /// How long the last picture stays when its guest goes away.
+    after: u64,
     shown: Option<u64>,
     link: Link,
     state: SlotState,
@@ -19,6 +21,10 @@ pub struct Stage {
     expected_from: u64,
     /// Until then a host that has just come back may still be finding out who is where.
     settled_at: u64,
+    /// Until then the picture of the one before stays: of what is followed, the next one's comes with the news.
+    cut_until: u64,
+    /// Since when the guest is away, while the last picture stays.
+    away_since: Option<u64>,
     drawn: Drawn,
 }
 
@@ -48,10 +54,11 @@ pub enum Draw {
 }
 
 impl Stage {
-    pub fn new(slot: u8, away: Away) -> Self {
+    pub fn new(subject: Subject, away: Away, after: u64) -> Self {
         Self {
-            slot,
+            subject,
             away,
+            after,
             shown: None,
             // Down since ever: there is nothing to hold.
             link: Link::Down { since: 0 },
@@ -60,18 +67,27 @@ impl Stage {
             pictured: None,
             expected_from: 0,
             settled_at: 0,
+            cut_until: 0,
+            away_since: None,
             drawn: Drawn::Nothing,
         }
     }
 
-    pub fn set_away(&mut self, away: Away) {
-        self.away = away;
+    pub fn set_away(&mut self, away: Away, after: u64) {
+        (self.away, self.after) = (away, after);
     }
 
-    /// The source was bound to another slot: whoever is on screen does not belong there.
-    pub fn set_slot(&mut self, slot: u8) {
+    /// The card looks different from now on.
+    pub fn handle_new_card(&mut self) {
+        if let Drawn::Slate { at, .. } = &mut self.drawn {
+            *at = 0;
+        }
+    }
+
+    /// The source was bound to another subject: whoever is on screen does not belong there.
+    pub fn set_subject(&mut self, subject: Subject) {
         let drawn = std::mem::replace(&mut self.drawn, Drawn::Nothing);
-        *self = Self { shown: self.shown, drawn, ..Self::new(slot, self.away) };
+        *self = Self { shown: self.shown, drawn, ..Self::new(subject, self.away, self.after) };
     }
 
     pub fn handle_shown(&mut self, shown: bool, now: u64) {
@@ -99,6 +115,8 @@ impl Stage {
             state.occupant == self.state.occupant && (!same_host || state.epoch == self.state.epoch);
         if !same_guest {
             self.seen = false;
+            let follows = same_host && self.subject.plain_slot().is_none();
+            self.cut_until = if follows && state.video_live { now + GRACE } else { 0 };
         }
         if !same_host || state.video_live && !self.state.video_live || !same_guest {
             self.expected_from = now;
@@ -122,11 +140,19 @@ impl Stage {
     pub fn poll_draw(&mut self, now: u64) -> Option<Draw> {
         let on_screen = self.drawn == Drawn::Picture;
         let stays = match self.link {
+            Link::Up if on_screen && now < self.cut_until && self.state.video_live => true,
             Link::Up if on_screen && now < self.settled_at => !self.is_anothers_picture(),
             _ => !self.is_away(now) && (self.seen || !on_screen),
         };
         if stays {
+            self.away_since = None;
             return None;
+        }
+        if on_screen && !self.is_anothers_picture() {
+            let since = *self.away_since.get_or_insert(now);
+            if now < since.saturating_add(self.after) {
+                return None;
+            }
         }
         match self.away {
             Away::Hold if self.drawn == Drawn::Picture && self.is_anothers_picture() => {
@@ -160,11 +186,14 @@ impl Stage {
             _ => None,
         };
         let doubts = match (&self.drawn, &self.link) {
-            (Drawn::Picture, Link::Down { since }) => [Some(since + GRACE), None],
-            (Drawn::Picture, Link::Up) => [Some(self.settled_at), Some(self.expected_from + PATIENCE)],
-            _ => [None, None],
+            (Drawn::Picture, Link::Down { since }) => [Some(since + GRACE), None, None],
+            (Drawn::Picture, Link::Up) => {
+                [Some(self.settled_at), Some(self.cut_until), Some(self.expected_from + PATIENCE)]
+            }
+            _ => [None, None, None],
         };
-        slate.into_iter().chain(doubts.into_iter().flatten()).filter(|at| *at > now).min()
+        let held = self.away_since.map(|since| since.saturating_add(self.after));
+        slate.into_iter().chain(doubts.into_iter().flatten()).chain(held).filter(|at| *at > now).min()
     }
 
     fn is_away(&self, now: u64) -> bool {
@@ -187,7 +216,7 @@ impl Stage {
     fn title(&self) -> String {
         match self.state.occupant.as_deref() {
             Some(name) if !name.is_empty() => name.to_owned(),
-            _ => slot_label(self.slot),
+            _ => self.subject.label(),
         }
     }
 }
@@ -215,7 +244,7 @@ mod tests {
 
     /// On screen at 10 s, with Ada's picture on it.
     fn live(away: Away) -> Stage {
-        let mut stage = Stage::new(1, away);
+        let mut stage = Stage::new(Subject::slot(1), away, 0);
         stage.handle_shown(true, 10 * S);
         stage.handle_state(with("Ada", 1), 10 * S);
         stage.handle_picture(10 * S);
@@ -225,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_new_source_shows_the_slots_card_until_there_is_more() {
-        let mut stage = Stage::new(2, Away::Slate);
+        let mut stage = Stage::new(Subject::slot(2), Away::Slate, 0);
         assert_eq!(stage.poll_draw(10 * S), slate("Guest 2"));
         assert_eq!(stage.poll_draw(10 * S + 1), None);
         stage.handle_shown(true, 10 * S);
@@ -331,7 +360,7 @@ mod tests {
         }
         for away in [Away::Transparent, Away::Hold] {
             let mut rebound = live(away);
-            rebound.set_slot(2);
+            rebound.set_subject(Subject::slot(2));
             assert_eq!(rebound.poll_draw(11 * S), Some(Draw::Blank));
         }
     }
@@ -349,13 +378,64 @@ mod tests {
 
     #[test]
     fn the_card_is_drawn_again_now_and_then_and_when_the_choice_changes() {
-        let mut stage = Stage::new(1, Away::Slate);
+        let mut stage = Stage::new(Subject::slot(1), Away::Slate, 0);
         assert_eq!(stage.poll_draw(10 * S), slate("Guest 1"));
         assert_eq!(stage.deadline(10 * S), Some(12 * S));
         assert_eq!(stage.poll_draw(12 * S), slate("Guest 1"));
-        stage.set_away(Away::Transparent);
+        stage.set_away(Away::Transparent, 0);
         assert_eq!(stage.poll_draw(12 * S), Some(Draw::Blank));
-        stage.set_away(Away::Slate);
+        stage.set_away(Away::Slate, 0);
         assert_eq!(stage.poll_draw(12 * S), slate("Guest 1"));
+    }
+
+    #[test]
+    fn the_last_picture_stays_as_long_as_the_streamer_wants() {
+        for away in [Away::Slate, Away::Transparent] {
+            let mut stage = live(away);
+            stage.set_away(away, 5 * S);
+            stage.handle_state(SlotState { epoch: 2, ..SlotState::default() }, 11 * S);
+            assert_eq!(stage.poll_draw(11 * S), None);
+            assert!(stage.deadline(11 * S + 1).is_some_and(|at| at <= 16 * S));
+            assert_eq!(stage.poll_draw(16 * S - 1), None);
+            let expected = if away == Away::Slate { slate("Guest 1") } else { Some(Draw::Blank) };
+            assert_eq!(stage.poll_draw(16 * S), expected);
+
+            // Back in time, and gone again: the time begins anew.
+            let mut stage = live(away);
+            stage.set_away(away, 5 * S);
+            stage.handle_state(SlotState { video_live: false, ..with("Ada", 1) }, 11 * S);
+            assert_eq!(stage.poll_draw(11 * S), None);
+            stage.handle_state(with("Ada", 1), 15 * S);
+            stage.handle_picture(15 * S);
+            assert_eq!(stage.poll_draw(15 * S), None);
+            stage.handle_state(SlotState { video_live: false, ..with("Ada", 1) }, 16 * S);
+            assert_eq!(stage.poll_draw(20 * S), None);
+            assert!(stage.poll_draw(26 * S).is_some());
+
+            // But not beside another guest's name.
+            let mut stage = live(away);
+            stage.set_away(away, 5 * S);
+            stage.handle_state(SlotState { video_live: false, ..with("Bob", 2) }, 11 * S);
+            assert!(stage.poll_draw(11 * S).is_some());
+        }
+    }
+
+    #[test]
+    fn from_one_speaker_to_the_next_nothing_comes_between() {
+        let mut stage = live(Away::Slate);
+        stage.set_subject(Subject { who: frame_ipc::Who::Screen, stand_in: None });
+        stage.handle_state(with("Ada", 1), 11 * S);
+        stage.handle_picture(11 * S);
+        stage.poll_draw(11 * S);
+        stage.handle_state(with("Bob", 2), 20 * S);
+        assert_eq!(stage.poll_draw(20 * S), None);
+        assert_eq!(stage.deadline(20 * S), Some(21 * S));
+        let mut late = stage.clone();
+        stage.handle_picture(20 * S + 1);
+        assert_eq!(stage.poll_draw(20 * S + 1), None);
+        assert_eq!(late.poll_draw(21 * S), slate("Bob"));
+        // Somebody without a picture is shown by name at once.
+        stage.handle_state(SlotState { video_live: false, ..with("Cleo", 3) }, 30 * S);
+        assert_eq!(stage.poll_draw(30 * S), slate("Cleo"));
     }
 }

@@ -1,7 +1,8 @@
 //! Greenroom guests as OBS sources.
 //!
-//! A source belongs to a *slot*, not to a person. Its one thread ([`reader`]) takes pictures and sound out of the
-//! engine's shared memory and gives them to libobs; [`away`] decides what stands there meanwhile. There is no
+//! A source belongs to a *slot*, or follows what the streamer chose (the active speaker, a shared screen, somebody by
+//! name); who that is, the engine knows. Its one thread ([`reader`]) takes pictures and sound out of the engine's shared
+//! memory and gives them to libobs; [`away`] decides what stands there meanwhile. There is no
 //! codec, no network and no lock shared with that thread on any OBS thread, and no panic of ours reaches C.
 #![deny(unsafe_code)]
 // The unit tests run without libobs: what only it calls is unused there.

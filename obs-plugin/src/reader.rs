@@ -1,18 +1,19 @@
 //! One source's own thread: takes from the engine what is checked and whole, gives it to libobs, fills the gaps.
 
 use crate::away::{Draw, Stage};
-use crate::settings::{Board, Wishes};
-use crate::slate;
+use crate::settings::{Board, CardStyle, Wishes};
+use crate::slate::{self, Image};
 use crate::sound::{Chunk, SoundLine};
 use crate::timing::{Canvas, PictureLag};
 use frame_ipc::{
-    AudioBuffer, AudioInfo, Copied, Event, MAX_CHANNELS, Matrix, PixelFormat, Reader, Rotation, VideoBuffer,
-    VideoInfo, now_ns,
+    AudioBuffer, AudioInfo, Copied, Event, Look, MAX_CHANNELS, Matrix, PixelFormat, Reader, Rotation,
+    VideoBuffer, VideoInfo, now_ns,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 
 /// Where pictures and sound go: libobs, or a test.
 pub trait Sink {
@@ -20,6 +21,10 @@ pub trait Sink {
     fn blank(&self);
     fn sound(&self, sound: &Sound<'_>);
     fn canvas(&self) -> Canvas;
+    /// A picture from a file of the streamer's; may take a while.
+    fn load_image(&self, path: &str) -> Option<Image>;
+    /// How high the largest of the scenes' items draws this source, in pixels of the canvas; 0: not known.
+    fn drawn_height(&self) -> u16;
     fn log(&self, text: &str);
 }
 
@@ -48,26 +53,35 @@ pub struct Sound<'a> {
     pub play_at_ns: u64,
 }
 
-/// Runs until `board` says stop. Never waits for anything but the engine's next note and the board.
-pub fn run(board: &Board, sink: &impl Sink, path: impl Fn() -> io::Result<PathBuf>) {
-    let wishes = board.wishes();
+/// Runs until `board` says stop. Never waits for anything but the engine's next note and the board. The first wishes
+/// are on the board already.
+pub fn run(
+    board: &Board,
+    changes: Receiver<Wishes>,
+    sink: &impl Sink,
+    path: impl Fn() -> io::Result<PathBuf>,
+) {
+    let Ok(wishes) = changes.recv() else { return };
     let mut thread = Thread {
         sink,
         path,
-        stage: Stage::new(wishes.slot, wishes.away),
-        wishes: Wishes { shown: false, ..wishes },
+        changes,
+        stage: Stage::new(wishes.subject.clone(), wishes.away, wishes.away_after_ns),
+        look: Look::HIDDEN,
         link: Link::Down { retry_at: 0, pause: FIRST_PAUSE },
         picture: VideoBuffer::default(),
         sound: AudioBuffer::default(),
         card: slate::Card::default(),
-        size: slate::DEFAULT_SIZE,
+        size: None,
         lag: PictureLag::default(),
         line: SoundLine::default(),
         report_at: 0,
         late: 0,
         complaint: None,
         trace: Trace::from_env(),
+        wishes,
     };
+    thread.dress(&CardStyle::default());
     while !board.is_stopped() {
         thread.turn(board);
     }
@@ -76,14 +90,16 @@ pub fn run(board: &Board, sink: &impl Sink, path: impl Fn() -> io::Result<PathBu
 struct Thread<'a, S, P> {
     sink: &'a S,
     path: P,
+    changes: Receiver<Wishes>,
     stage: Stage,
     wishes: Wishes,
+    look: Look,
     link: Link,
     picture: VideoBuffer,
     sound: AudioBuffer,
     card: slate::Card,
     /// Of the last picture as it stood, so that the card takes its place exactly.
-    size: (u32, u32),
+    size: Option<(u32, u32)>,
     lag: PictureLag,
     line: SoundLine,
     report_at: u64,
@@ -102,12 +118,15 @@ enum Link {
 impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     fn turn(&mut self, board: &Board) {
         board.clear_wake();
-        self.follow(board.wishes());
+        while let Ok(wishes) = self.changes.try_recv() {
+            self.follow(wishes);
+        }
+        self.see(board.look());
         self.connect();
         self.take();
         let now = now_ns();
         if now >= self.report_at {
-            self.report(now);
+            self.report(now, board);
         }
         if let Some(draw) = self.stage.poll_draw(now) {
             self.draw(&draw, now);
@@ -116,17 +135,40 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     }
 
     fn follow(&mut self, wishes: Wishes) {
-        let now = now_ns();
         let before = std::mem::replace(&mut self.wishes, wishes);
-        if wishes.slot != before.slot {
-            self.link = Link::Down { retry_at: now, pause: FIRST_PAUSE };
-            self.stage.set_slot(wishes.slot);
+        if self.wishes.subject != before.subject {
+            self.link = Link::Down { retry_at: now_ns(), pause: FIRST_PAUSE };
+            self.stage.set_subject(self.wishes.subject.clone());
         }
-        self.stage.set_away(wishes.away);
-        self.stage.handle_shown(wishes.shown, now);
-        if let (Link::Up { reader, .. }, true) = (&self.link, wishes.shown != before.shown) {
-            reader.set_shown(wishes.shown);
+        self.stage.set_away(self.wishes.away, self.wishes.away_after_ns);
+        self.dress(&before.card);
+    }
+
+    fn dress(&mut self, before: &CardStyle) {
+        let CardStyle { ground, image } = &self.wishes.card;
+        if self.wishes.card != *before {
+            let loaded = Some(image).filter(|path| !path.is_empty()).and_then(|path| {
+                let loaded = self.sink.load_image(path);
+                if loaded.is_none() {
+                    self.sink.log(&format!(
+                        "the picture {path} cannot be read; the guest's name is shown instead"
+                    ));
+                }
+                loaded
+            });
+            self.card.set_style(*ground, loaded);
+            self.stage.handle_new_card();
         }
+    }
+
+    fn see(&mut self, look: Look) {
+        // Sound has no picture to be seen.
+        let look = if self.wishes.picture { look } else { Look::HIDDEN };
+        self.stage.handle_shown(look.is_shown(), now_ns());
+        if let (Link::Up { reader, .. }, true) = (&mut self.link, look != self.look) {
+            reader.set_look(look);
+        }
+        self.look = look;
     }
 
     fn connect(&mut self) {
@@ -135,11 +177,9 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
         if now < retry_at {
             return;
         }
-        match (self.path)().and_then(|path| Reader::connect(&path, self.wishes.slot)) {
-            Ok(reader) => {
-                if self.wishes.shown {
-                    reader.set_shown(true);
-                }
+        match (self.path)().and_then(|path| Reader::connect(&path, self.wishes.subject.clone())) {
+            Ok(mut reader) => {
+                reader.set_look(self.look);
                 self.link = Link::Up { reader, since: now, pause };
             }
             Err(error) => self.lost(pause, &format!("Greenroom is not there ({error})")),
@@ -152,7 +192,7 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
         self.link = Link::Down { retry_at: now + pause, pause: (pause * 2).min(LAST_PAUSE) };
         let told = self.complaint.as_ref().is_some_and(|(text, at)| text == reason && now < at + SILENCE);
         if !told {
-            self.sink.log(&format!("Guest {}: {reason}", self.wishes.slot));
+            self.sink.log(&format!("{}: {reason}", self.wishes.subject.label()));
             self.complaint = Some((reason.to_owned(), now));
         }
     }
@@ -193,7 +233,7 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     fn show(&mut self, info: &VideoInfo) {
         let Link::Up { reader, .. } = &mut self.link else { return };
         let read_at = now_ns();
-        if !self.wishes.shown || reader.copy_video(info, &mut self.picture) == Copied::Torn {
+        if !self.look.is_shown() || reader.copy_video(info, &mut self.picture) == Copied::Torn {
             return;
         }
         self.sink.picture(&Picture {
@@ -213,12 +253,12 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
             self.lag.note(info.timestamp_ns, shown_ns);
         }
         if let Some(trace) = &mut self.trace {
-            trace.picture(self.wishes.slot, info, read_at, now, shown_ns);
+            trace.picture(self.wishes.subject.plain_slot().unwrap_or_default(), info, read_at, now, shown_ns);
         }
-        self.size = match info.rotation {
+        self.size = Some(match info.rotation {
             Rotation::None | Rotation::Half => (info.width, info.height),
             Rotation::Quarter | Rotation::ThreeQuarters => (info.height, info.width),
-        };
+        });
         self.stage.handle_picture(now);
     }
 
@@ -249,23 +289,28 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
 
     fn draw(&mut self, draw: &Draw, now: u64) {
         match draw {
+            _ if !self.wishes.picture => {}
             Draw::Blank => self.sink.blank(),
             Draw::Slate(title) => {
-                let (width, height) = self.size;
+                let (width, height) = self.size.unwrap_or_else(|| self.card.own_size());
                 self.sink.picture(&Picture { timestamp_ns: now, ..self.card.draw(title, width, height) });
             }
         }
     }
 
     /// Once a second.
-    fn report(&mut self, now: u64) {
+    fn report(&mut self, now: u64, board: &Board) {
         self.report_at = now + SECOND;
+        if self.look.is_shown() {
+            board.set_height(self.sink.drawn_height());
+        }
         if let Link::Up { reader, .. } = &mut self.link {
             reader.send_report();
         }
         if self.late > 0 {
             let count = std::mem::take(&mut self.late);
-            self.sink.log(&format!("Guest {}: {count} chunks of sound came too late", self.wishes.slot));
+            let subject = self.wishes.subject.label();
+            self.sink.log(&format!("{subject}: {count} chunks of sound came too late"));
         }
         if let Some(trace) = &mut self.trace {
             trace.flush();

@@ -1,20 +1,69 @@
-//! The card that stands in for a guest who is away: dark, with a name.
+//! The card that stands in for a guest who is away: a colour with a name, or the streamer's own picture.
 
 use crate::font;
 use crate::reader::Picture;
-use frame_ipc::{Matrix, PixelFormat, Rotation};
+use crate::settings::CardStyle;
+use frame_ipc::{MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
+
+/// A picture from a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub width: usize,
+    pub height: usize,
+    /// Red, green, blue and opacity of each pixel; as many as there are pixels.
+    pub rgba: Vec<u8>,
+}
 
 /// Pixels of the last card, kept for the next.
 #[derive(Default)]
 pub struct Card {
     luma: Vec<u8>,
-    chroma: Vec<u8>,
+    chroma: [Vec<u8>; 2],
     drawn: Option<(String, u32, u32)>,
+    ground: Colour,
+    image: Option<Image>,
+}
+
+/// Limited range: luma 16 is black, 235 white; chroma 128 is without colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Colour {
+    y: u8,
+    u: u8,
+    v: u8,
+}
+
+impl Default for Colour {
+    fn default() -> Self {
+        Self::of(CardStyle::default().ground)
+    }
+}
+
+impl Colour {
+    /// BT.709, in 1/65536.
+    fn of([r, g, b]: [u8; 3]) -> Self {
+        let [r, g, b] = [r, g, b].map(i32::from);
+        let level = |offset: i32, sum: i32| (offset + ((sum + 32_768) >> 16)).clamp(16, 240) as u8;
+        Self {
+            y: level(16, 11_966 * r + 40_254 * g + 4_064 * b),
+            u: level(128, -6_596 * r - 22_189 * g + 28_785 * b),
+            v: level(128, 28_785 * r - 26_146 * g - 2_639 * b),
+        }
+    }
 }
 
 impl Card {
+    /// `image` is shown instead of a name.
+    pub fn set_style(&mut self, ground: [u8; 3], image: Option<Image>) {
+        let fits =
+            |image: &Image| image.rgba.len() / 4 >= image.width * image.height && !image.rgba.is_empty();
+        self.ground = Colour::of(ground);
+        self.image = image.filter(fits);
+        self.drawn = None;
+    }
+
     /// A card of that size; its timestamp is for the caller to set.
     pub fn draw(&mut self, title: &str, width: u32, height: u32) -> Picture<'_> {
+        let title = if self.image.is_some() { "" } else { title };
         if self.drawn.as_ref().is_none_or(|(text, w, h)| (text.as_str(), *w, *h) != (title, width, height)) {
             self.paint(title, width as usize, height as usize);
             self.drawn = Some((title.to_owned(), width, height));
@@ -24,7 +73,7 @@ impl Card {
             format: PixelFormat::I420,
             width,
             height,
-            planes: [(&self.luma, width), (&self.chroma, half), (&self.chroma, half)],
+            planes: [(&self.luma, width), (&self.chroma[0], half), (&self.chroma[1], half)],
             full_range: false,
             matrix: Matrix::Bt709,
             rotation: Rotation::None,
@@ -32,30 +81,79 @@ impl Card {
         }
     }
 
+    /// What the card's size is where no guest was before.
+    pub fn own_size(&self) -> (u32, u32) {
+        let Some(image) = &self.image else { return DEFAULT_SIZE };
+        let (width, height) = (image.width as u32, image.height as u32);
+        let fits = (2..=MAX_SIDE).contains(&width)
+            && (2..=MAX_SIDE).contains(&height)
+            && width * height <= MAX_PIXELS;
+        if fits { (width, height) } else { DEFAULT_SIZE }
+    }
+
     fn paint(&mut self, title: &str, width: usize, height: usize) {
         self.luma.clear();
-        self.luma.resize(width * height, GROUND);
-        self.chroma.clear();
-        self.chroma.resize(width.div_ceil(2) * height.div_ceil(2), GREY);
+        self.luma.resize(width * height, self.ground.y);
+        for (plane, value) in self.chroma.iter_mut().zip([self.ground.u, self.ground.v]) {
+            plane.clear();
+            plane.resize(width.div_ceil(2) * height.div_ceil(2), value);
+        }
+        match self.image.take() {
+            Some(image) => {
+                self.paint_image(&image, width, height);
+                self.image = Some(image);
+            }
+            None => self.paint_title(title, width, height),
+        }
+    }
 
+    /// As large as it fits, in the middle.
+    fn paint_image(&mut self, image: &Image, width: usize, height: usize) {
+        let by_width = image.width * height >= image.height * width;
+        let (w, h) = match by_width {
+            true => (width, (image.height * width / image.width.max(1)).max(1)),
+            false => ((image.width * height / image.height.max(1)).max(1), height),
+        };
+        let (left, top) = ((width - w) / 2, (height - h) / 2);
+        let half = width.div_ceil(2);
+        for row in 0..h {
+            for column in 0..w {
+                let at = (row * image.height / h * image.width + column * image.width / w) * 4;
+                let Some(&[r, g, b, opacity]) = image.rgba.get(at..at + 4).and_then(|p| p.first_chunk::<4>())
+                else {
+                    continue;
+                };
+                let colour = Colour::of([r, g, b]);
+                let (x, y) = (left + column, top + row);
+                blend(&mut self.luma, y * width + x, colour.y, opacity);
+                if x % 2 == 0 && y % 2 == 0 {
+                    blend(&mut self.chroma[0], y / 2 * half + x / 2, colour.u, opacity);
+                    blend(&mut self.chroma[1], y / 2 * half + x / 2, colour.v, opacity);
+                }
+            }
+        }
+    }
+
+    fn paint_title(&mut self, title: &str, width: usize, height: usize) {
         let glyphs: Vec<_> = title.chars().take(LONGEST).filter_map(font::glyph).collect();
         let cells = (glyphs.len() * (font::WIDTH + 1)).saturating_sub(1).max(1);
         // The name fills at most four fifths of the width and a seventh of the height.
         let dot = (width * 4 / 5 / cells).min(height / 7 / font::HEIGHT).max(1);
         let left = width.saturating_sub(cells * dot) / 2;
         let top = height.saturating_sub(font::HEIGHT * dot) / 2;
+        let (ink, faint) = if self.ground.y < MIDDLE { (INK, FAINT) } else { (DARK_INK, DARK_FAINT) };
         for (i, glyph) in glyphs.iter().enumerate() {
             for (row, bits) in glyph.iter().enumerate() {
                 for column in (0..font::WIDTH).filter(|column| bits >> (font::WIDTH - 1 - column) & 1 == 1) {
                     let x = left + (i * (font::WIDTH + 1) + column) * dot;
-                    self.fill(width, (x, top + row * dot), (dot, dot), INK);
+                    self.fill(width, (x, top + row * dot), (dot, dot), ink);
                 }
             }
         }
         // A line beneath: a card even if no letter of the name can be drawn.
         let line = (width / 6).max(2);
         let below = top + font::HEIGHT * dot + 3 * dot;
-        self.fill(width, ((width - line.min(width)) / 2, below), (line, dot.div_ceil(2)), FAINT);
+        self.fill(width, ((width - line.min(width)) / 2, below), (line, dot.div_ceil(2)), faint);
     }
 
     /// What lies outside is not painted.
@@ -66,13 +164,21 @@ impl Card {
     }
 }
 
-pub const DEFAULT_SIZE: (u32, u32) = (1280, 720);
+fn blend(plane: &mut [u8], at: usize, value: u8, opacity: u8) {
+    if let Some(pixel) = plane.get_mut(at) {
+        let (under, over, opacity) = (u32::from(*pixel), u32::from(value), u32::from(opacity));
+        *pixel = ((over * opacity + under * (255 - opacity) + 127) / 255) as u8;
+    }
+}
+
+const DEFAULT_SIZE: (u32, u32) = (1280, 720);
 const LONGEST: usize = 32;
-/// Limited range: 16 is black, 235 white, 128 without colour.
-const GROUND: u8 = 30;
+/// Grounds below this are written upon in white.
+const MIDDLE: u8 = 126;
 const FAINT: u8 = 90;
 const INK: u8 = 210;
-const GREY: u8 = 128;
+const DARK_FAINT: u8 = 90;
+const DARK_INK: u8 = 24;
 
 #[cfg(test)]
 mod tests {
@@ -91,7 +197,45 @@ mod tests {
             (ink.iter().map(of).min().unwrap() + ink.iter().map(of).max().unwrap()) / 2
         };
         assert!(middle(|p| p.0).abs_diff(320) < 8 && middle(|p| p.1).abs_diff(180) < 8);
-        assert_eq!(luma[0], GROUND);
+        assert_eq!(luma[0], 30);
+    }
+
+    #[test]
+    fn colours_are_those_of_bt_709() {
+        for (rgb, (y, u, v)) in [
+            ([0, 0, 0], (16, 128, 128)),
+            ([255, 255, 255], (235, 128, 128)),
+            ([255, 0, 0], (63, 102, 240)),
+            ([0, 255, 0], (173, 42, 26)),
+            ([0, 0, 255], (32, 240, 118)),
+        ] {
+            assert_eq!(Colour::of(rgb), Colour { y, u, v }, "{rgb:?}");
+        }
+    }
+
+    #[test]
+    fn a_light_card_is_written_upon_in_black() {
+        let mut card = Card::default();
+        card.set_style([255, 255, 255], None);
+        let picture = card.draw("Ada", 640, 360);
+        assert_eq!(picture.planes[0].0[0], 235);
+        assert!(picture.planes[0].0.contains(&DARK_INK));
+    }
+
+    #[test]
+    fn the_streamers_own_picture_is_shown_whole_in_the_middle() {
+        let red = [255, 0, 0, 255].repeat(100 * 100);
+        let mut card = Card::default();
+        card.set_style([0, 0, 255], Some(Image { width: 100, height: 100, rgba: red }));
+        assert_eq!(card.own_size(), (100, 100));
+        let picture = card.draw("Ada", 640, 360);
+        let at =
+            |x: usize, y: usize| (picture.planes[0].0[y * 640 + x], picture.planes[1].0[y / 2 * 320 + x / 2]);
+        assert_eq!((at(0, 180), at(320, 180)), ((32, 240), (63, 102)));
+        assert_eq!((at(142, 0), at(496, 359)), ((63, 102), (63, 102)));
+        // Of a file that lies, nothing is believed.
+        card.set_style([0, 0, 255], Some(Image { width: 1 << 20, height: 1 << 20, rgba: vec![0; 16] }));
+        assert_eq!(card.draw("", 2, 2).planes[0].0[0], 32);
     }
 
     #[test]

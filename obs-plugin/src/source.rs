@@ -16,11 +16,13 @@ pub struct Source {
 
 impl Source {
     pub fn start(wishes: Wishes, sink: impl Sink + Send + 'static) -> io::Result<Self> {
-        let board = Arc::new(Board::new(wishes)?);
+        let (board, changes) = Board::new()?;
+        board.set(wishes);
+        let board = Arc::new(board);
         let wanted = board.clone();
         let thread = Builder::new().name("greenroom".into()).spawn(move || {
             // A mistake of ours costs this source its guest, not the streamer the show.
-            if catch_unwind(AssertUnwindSafe(|| run(&wanted, &sink, default_socket_path))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| run(&wanted, changes, &sink, default_socket_path))).is_err() {
                 sink.log(
                     "a guest's source stopped because of a mistake in Greenroom; add it to the scene anew",
                 );

@@ -11,6 +11,8 @@ import { Display } from './x.mjs';
 
 /** Of `GetInputSettings`: the kind of our source. */
 export const GUEST = 'greenroom_guest_source';
+/** A guest's sound alone. */
+export const GUEST_SOUND = 'greenroom_guest_sound';
 
 /** A running OBS. Stop it with `stop`: after any other end the next start may ask questions. */
 export class Obs {
@@ -80,7 +82,10 @@ export class Obs {
     return this.link.call(type, data);
   }
 
-  /** Puts a guest into the current scene. Settings: slot, away ("hold", "slate", "transparent"), audio. */
+  /**
+   * Puts a guest into the current scene. Settings: show ("slot", "speaker", "screen", "person") with slot, person,
+   * sensitivity and hold_ms; stand_in; away ("hold", "slate", "transparent"), away_after, card_colour, card_image; audio.
+   */
   async addGuest(name, settings = {}, { fill = true } = {}) {
     const { currentProgramSceneName: sceneName } = await this.call('GetCurrentProgramScene');
     const { sceneItemId } = await this.call('CreateInput', {

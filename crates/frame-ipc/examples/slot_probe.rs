@@ -6,7 +6,9 @@
 //! time code in the picture (the layout is in `tests/lib/timecode.mjs`), or null; `flash` whether its flash is lit.
 //! When sound becomes loud after 200 ms without, it prints `{"onset":…,"handed":…}`, the sample's presentation time.
 
-use greenroom_frame_ipc::{AudioBuffer, AudioInfo, Copied, Event, Reader, VideoBuffer, VideoInfo, now_ns};
+use greenroom_frame_ipc::{
+    AudioBuffer, AudioInfo, Copied, Event, Look, Reader, Subject, VideoBuffer, VideoInfo, now_ns,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use std::io::{self, Write};
@@ -35,8 +37,8 @@ fn main() -> ExitCode {
 
 /// Runs until the host goes away or nobody reads our output any more.
 fn watch(socket: &Path, slot: u8) -> Result<(), Box<dyn std::error::Error>> {
-    let mut reader = Reader::connect(socket, slot)?;
-    reader.set_shown(true);
+    let mut reader = Reader::connect(socket, Subject::slot(slot))?;
+    reader.set_look(Look::PROGRAM);
     let mut picture = VideoBuffer::default();
     let mut sound = AudioBuffer::default();
     let mut ear = Ear::default();

@@ -1,8 +1,9 @@
 //! The host's own thread: lets readers in, hears them out, throws out those that misbehave.
 
-use crate::message::{MAJOR, MAX_TO_HOST, MINOR, Refusal, Report, ToHost, ToReader};
+use crate::message::{Look, MAJOR, MAX_TO_HOST, MINOR, Refusal, Report, ToHost, ToReader};
 use crate::slot::{Slot, SlotWriter};
 use crate::socket::{self, Received, Sent, Wake, check_peer, hang_up, receive, send};
+use crate::subject::Subject;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{SocketFlags, accept_with};
@@ -17,9 +18,11 @@ use std::time::{Duration, Instant};
 pub struct Host {
     path: PathBuf,
     inode: u64,
+    /// First those with a number that people know, then [`FOLLOWED`] more for what readers follow.
     slots: Vec<Arc<Slot>>,
     /// Each until it is taken.
     writers: Mutex<Vec<Option<SlotWriter>>>,
+    followed: Arc<Board>,
     stop: Arc<AtomicBool>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
@@ -32,24 +35,41 @@ pub struct SlotReaders {
     pub readers: u32,
     /// How many of them have the picture on screen.
     pub shown: u32,
+    /// The best look any of them has at it.
+    pub look: Look,
     /// The last report of each reader.
     pub reports: Vec<Report>,
 }
 
+/// What a slot above the numbered ones is for at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    pub slot: u8,
+    pub subject: Subject,
+}
+
+/// Which of the slots above the numbered ones is for what: readers of the same subject share one.
+///
+/// A lock, because readers come on one thread, and who puts guests into slots looks from another. Held for a look.
+type Board = Mutex<Vec<Option<Subject>>>;
+
 impl Host {
-    /// Serves slots 1 to `slots` at `path`. A socket left by a host that died is replaced; a living one's is an
+    /// Serves slots 1 to `slots`, and [`FOLLOWED`] more, at `path`. A socket left by a host that died is replaced; a living one's is an
     /// `AddrInUse`.
     pub fn bind(path: &Path, slots: u8) -> io::Result<Self> {
         let listener = socket::listen(path)?;
         let inode = socket::inode(path)?;
         let wake = Arc::new(Wake::new()?);
         let stop = Arc::new(AtomicBool::new(false));
+        let numbered = slots.min(u8::MAX - FOLLOWED);
         let writers: Vec<_> =
-            (1..=slots).map(|n| SlotWriter::new(n, wake.clone())).collect::<Result<_, _>>()?;
+            (1..=numbered + FOLLOWED).map(|n| SlotWriter::new(n, wake.clone())).collect::<Result<_, _>>()?;
         let slots: Vec<_> = writers.iter().map(SlotWriter::slot).collect();
+        let followed = Arc::new(Mutex::new(vec![None; FOLLOWED.into()]));
+        let house = House { numbered, slots: slots.clone(), followed: followed.clone(), last: 0 };
         let door = Door {
             listener,
-            slots: slots.clone(),
+            house,
             stop: stop.clone(),
             wake: wake.clone(),
             clients: Vec::new(),
@@ -58,7 +78,8 @@ impl Host {
         };
         let thread = std::thread::Builder::new().name("frame-ipc".into()).spawn(move || door.run())?;
         let writers = Mutex::new(writers.into_iter().map(Some).collect());
-        Ok(Self { path: path.to_owned(), inode, slots, writers, stop, wake, thread: Some(thread) })
+        let path = path.to_owned();
+        Ok(Self { path, inode, slots, writers, followed, stop, wake, thread: Some(thread) })
     }
 
     /// The writer of slot `number`, counted from 1; `None` if there is no such slot or it was taken before.
@@ -68,16 +89,23 @@ impl Host {
     }
 
     pub fn readers(&self) -> Vec<SlotReaders> {
-        let count = |slot: &Arc<Slot>| {
-            let (readers, shown, reports) = slot.readers();
-            SlotReaders { slot: slot.number, readers, shown, reports }
-        };
-        self.slots.iter().map(count).collect()
+        self.slots.iter().map(|slot| slot.readers()).collect()
     }
 
     /// Whether any reader has this slot's picture on screen.
     pub fn is_shown(&self, number: u8) -> bool {
-        self.slots.iter().any(|slot| slot.number == number && slot.readers().1 > 0)
+        self.slots.iter().any(|slot| slot.number == number && slot.readers().shown > 0)
+    }
+
+    /// What readers follow, and in which slot they expect it. A slot that is not named here any more is to be
+    /// emptied: it is given to the next subject only then.
+    pub fn followed(&self) -> Vec<Followed> {
+        let board = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.slots.len() - board.len();
+        let named = |(i, subject): (usize, &Option<Subject>)| {
+            Some(Followed { slot: self.slots.get(first + i)?.number, subject: subject.clone()? })
+        };
+        board.iter().enumerate().filter_map(named).collect()
     }
 }
 
@@ -96,7 +124,7 @@ impl Drop for Host {
 
 struct Door {
     listener: OwnedFd,
-    slots: Vec<Arc<Slot>>,
+    house: House,
     stop: Arc<AtomicBool>,
     wake: Arc<Wake>,
     /// At most [`MAX_READERS`].
@@ -104,6 +132,15 @@ struct Door {
     next_id: u64,
     /// After running out of descriptors: when to look at the door again.
     shut_until: Option<Instant>,
+}
+
+/// What there is to read.
+struct House {
+    numbered: u8,
+    slots: Vec<Arc<Slot>>,
+    followed: Arc<Board>,
+    /// Where the last subject was put: the next goes to another place, if there is one.
+    last: usize,
 }
 
 struct Client {
@@ -210,7 +247,7 @@ impl Door {
                 Received::Message(length, _unwanted) => {
                     let message = bytes.get(..length).and_then(ToHost::decode);
                     if !client.is_within_budget(now)
-                        || !message.is_some_and(|m| client.handle(m, &self.slots, now))
+                        || !message.is_some_and(|m| client.handle(m, &mut self.house, now))
                     {
                         return false;
                     }
@@ -223,7 +260,7 @@ impl Door {
     fn pay_debts(&mut self) {
         for client in &mut self.clients {
             if let Stage::Subscribed { slot } = client.stage {
-                let heard = self.slots.iter().filter(|s| slot == 0 || s.number == slot);
+                let heard = self.house.heard(slot);
                 // Not `any`: each slot is to pay what it can.
                 client.waiting = heard.filter(|s| s.settle(client.id)).count() > 0;
             }
@@ -234,19 +271,52 @@ impl Door {
         for client in self.clients.extract_if(.., |client| client.id == id) {
             hang_up(&client.socket);
         }
-        for slot in &self.slots {
+        for slot in &self.house.slots {
             slot.unsubscribe(id);
+        }
+        self.house.forget_subjects();
+    }
+}
+
+impl House {
+    /// The slots a subscriber of `slot` hears of; 0: of each numbered one.
+    fn heard(&self, slot: u8) -> impl Iterator<Item = &Arc<Slot>> {
+        let of_interest =
+            move |s: &&Arc<Slot>| if slot == 0 { s.number <= self.numbered } else { s.number == slot };
+        self.slots.iter().filter(of_interest)
+    }
+
+    /// The slot for `subject`, if there is room for one more.
+    fn place(&mut self, subject: &Subject) -> Option<u8> {
+        let mut board = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = &self.slots[usize::from(self.numbered)..];
+        let known = board.iter().position(|known| known.as_ref() == Some(subject));
+        let is_free = |i: &usize| board[*i].is_none() && places[*i].is_vacant();
+        let index =
+            known.or_else(|| (1..=board.len()).map(|n| (self.last + n) % board.len()).find(is_free))?;
+        self.last = index;
+        board[index] = Some(subject.clone());
+        Some(places[index].number)
+    }
+
+    /// What nobody follows any more.
+    fn forget_subjects(&mut self) {
+        let mut board = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (subject, slot) in board.iter_mut().zip(&self.slots[usize::from(self.numbered)..]) {
+            if subject.is_some() && !slot.has_readers() {
+                *subject = None;
+            }
         }
     }
 }
 
 impl Client {
     /// False: this was not in order.
-    fn handle(&mut self, message: ToHost, slots: &[Arc<Slot>], now: Instant) -> bool {
+    fn handle(&mut self, message: ToHost, house: &mut House, now: Instant) -> bool {
         match (&self.stage, message) {
             (Stage::New { .. }, ToHost::Hello { major: MAJOR }) => {
                 self.stage = Stage::Greeted { since: now };
-                let welcome = ToReader::Welcome { major: MAJOR, minor: MINOR, slots: slots.len() as u8 };
+                let welcome = ToReader::Welcome { major: MAJOR, minor: MINOR, slots: house.numbered };
                 self.tell(&welcome)
             }
             (Stage::New { .. }, ToHost::Hello { .. }) => {
@@ -254,30 +324,46 @@ impl Client {
                 false
             }
             (Stage::Greeted { .. }, ToHost::Subscribe { slot }) => {
-                self.stage = Stage::Subscribed { slot };
-                let mut heard = slots.iter().filter(|s| slot == 0 || s.number == slot).peekable();
-                if heard.peek().is_none() && slot != 0 {
+                if slot > house.numbered {
                     self.tell(&ToReader::Refused(Refusal::NoSuchSlot));
                     return false;
                 }
-                heard.for_each(|s| s.subscribe(self.id, self.socket.clone(), slot != 0));
+                self.subscribe(house, slot)
+            }
+            (Stage::Greeted { .. }, ToHost::Follow(subject)) => match house.place(&subject) {
+                Some(slot) => self.subscribe(house, slot),
+                None => {
+                    self.tell(&ToReader::Refused(Refusal::Full));
+                    false
+                }
+            },
+            (Stage::Subscribed { slot: 1.. }, ToHost::Shown(shown)) => {
+                // Somebody of whom no more is known may be on air.
+                let look = if shown { Look::PROGRAM } else { Look::HIDDEN };
+                self.with_slot(house, |slot, id| slot.set_look(id, look));
                 true
             }
-            (Stage::Subscribed { slot: 1.. }, ToHost::Shown(shown)) => {
-                self.with_slot(slots, |slot, id| slot.set_shown(id, shown));
+            (Stage::Subscribed { slot: 1.. }, ToHost::Look(look)) => {
+                self.with_slot(house, |slot, id| slot.set_look(id, look));
                 true
             }
             (Stage::Subscribed { slot: 1.. }, ToHost::Report(report)) => {
-                self.with_slot(slots, |slot, id| slot.set_report(id, report));
+                self.with_slot(house, |slot, id| slot.set_report(id, report));
                 true
             }
             _ => false,
         }
     }
 
-    fn with_slot(&self, slots: &[Arc<Slot>], f: impl Fn(&Slot, u64)) {
-        if let Stage::Subscribed { slot } = self.stage {
-            slots.iter().filter(|s| s.number == slot).for_each(|s| f(s, self.id));
+    fn subscribe(&mut self, house: &House, slot: u8) -> bool {
+        self.stage = Stage::Subscribed { slot };
+        house.heard(slot).for_each(|s| s.subscribe(self.id, self.socket.clone(), slot != 0));
+        true
+    }
+
+    fn with_slot(&self, house: &House, f: impl Fn(&Slot, u64)) {
+        if let Stage::Subscribed { slot: slot @ 1.. } = self.stage {
+            house.heard(slot).for_each(|s| f(s, self.id));
         }
     }
 
@@ -306,10 +392,12 @@ impl Client {
     }
 }
 
+/// How many different subjects can be followed at a time; one more reader is told that the house is full.
+pub const FOLLOWED: u8 = 16;
 /// Sixteen slots in four places each.
 const MAX_READERS: usize = 64;
 const MESSAGES_PER_TURN: usize = 16;
-/// A reader reports once a second and says when it is shown or hidden.
+/// A reader reports once a second and says where it is seen.
 const MESSAGES_PER_SECOND: u32 = 100;
 const GREETING_TIME: Duration = Duration::from_secs(5);
 
@@ -329,11 +417,12 @@ mod tests {
     fn a_visitor_who_never_says_what_it_wants_is_not_kept() {
         let start = Instant::now();
         let (mut client, _theirs) = visitor(start);
+        let mut house = House { numbered: 0, slots: Vec::new(), followed: Arc::default(), last: 0 };
         assert!(!client.is_silent(start + GREETING_TIME));
         assert!(client.is_silent(start + GREETING_TIME * 2));
-        assert!(client.handle(ToHost::Hello { major: MAJOR }, &[], start + GREETING_TIME * 2));
+        assert!(client.handle(ToHost::Hello { major: MAJOR }, &mut house, start + GREETING_TIME * 2));
         assert!(client.is_silent(start + GREETING_TIME * 4));
-        assert!(client.handle(ToHost::Subscribe { slot: 0 }, &[], start + GREETING_TIME * 4));
+        assert!(client.handle(ToHost::Subscribe { slot: 0 }, &mut house, start + GREETING_TIME * 4));
         assert!(!client.is_silent(start + GREETING_TIME * 100));
     }
 

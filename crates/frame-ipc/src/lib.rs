@@ -5,16 +5,17 @@
 //! each chunk of sound. Neither side can hurt the other: the host never waits for a reader (a note that does
 //! not fit its socket is dropped), and a reader believes nothing it has not checked.
 //!
-//! All integers are little-endian; times are `CLOCK_MONOTONIC` in nanoseconds. This is protocol version 1.0:
+//! All integers are little-endian; times are `CLOCK_MONOTONIC` in nanoseconds. This is protocol version 1.1:
 //! another major version is refused; a message kind unknown to a reader is skipped if the host's minor
-//! version is higher than its own, and ends the connection otherwise.
+//! version is higher than its own, and ends the connection otherwise. What a minor version added is said to a
+//! host only after it has greeted with that version or a later one.
 //!
 //! # The socket
 //!
 //! `SOCK_SEQPACKET`, mode 0600; both ends check that the other has their own user id (`SO_PEERCRED`).
 //! The first byte of a message says what it is.
 //!
-//! Reader to host, at most 64 bytes:
+//! Reader to host, at most 320 bytes (64 in version 1.0):
 //!
 //! ```text
 //! HELLO      1, major, minor, 0, "GRIP"            first, within 5 s
@@ -23,6 +24,12 @@
 //! REPORT     4, 0, 0, 0, nine u32                  delivered, skipped, torn, refused pictures since the last
 //!                                                  report, then in µs: median and worst time from write to
 //!                                                  reader, then arrival to hand-over p50, p95, p99
+//! FOLLOW     5, who, stand-in, x, u16 y, name      (1.1) second, in place of SUBSCRIBE: notes are about a slot of
+//!                                                  the host's choice, numbered above the others; stand-in: a slot,
+//!                                                  or 0. Who: 1 slot x, 2 the active speaker (x: sensitivity
+//!                                                  0 to 2, y: hold in ms), 3 a shared screen, 4 the guest `name`
+//! LOOK       6, 0 to 2, u16 height                 (1.1) in place of SHOWN: hidden, on preview, on programme; how
+//!                                                  high the picture is drawn, 0: not known
 //! ```
 //!
 //! Host to reader, at most 512 bytes:
@@ -94,15 +101,17 @@ mod message;
 mod reader;
 mod slot;
 mod socket;
+mod subject;
 
-pub use host::{Host, SlotReaders};
+pub use host::{FOLLOWED, Followed, Host, SlotReaders};
 pub use layout::{MAX_AUDIO_FRAMES, MAX_CHANNELS, MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
-pub use message::{Report, SlotState};
+pub use message::{Look, Report, Scene, SlotState};
 pub use reader::{
     AudioBuffer, AudioInfo, Copied, Disconnect, Event, Reader, SlotInfo, VideoBuffer, VideoInfo, list_slots,
 };
 pub use slot::{Plane, SlotWriter, VideoFrame, WriteError};
 pub use socket::{SOCKET_ENV, default_socket_path};
+pub use subject::{Sensitivity, Subject, Who};
 
 /// Now, as every timestamp of this crate counts: `CLOCK_MONOTONIC` in nanoseconds.
 pub fn now_ns() -> u64 {

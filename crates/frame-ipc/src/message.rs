@@ -1,6 +1,7 @@
 //! The notes on the socket, as values and as bytes. The tables are in the crate's documentation.
 
-use crate::layout::{put_u32, put_u64, u32_at, u64_at};
+use crate::layout::{put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
+use crate::subject::Subject;
 
 /// What readers are told about a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,12 +32,48 @@ pub struct Report {
     pub arrival_p99_us: u32,
 }
 
+/// Where a reader's picture is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Look {
+    pub scene: Scene,
+    /// How high it is drawn there, in pixels of the canvas; 0: not known.
+    pub height: u16,
+}
+
+/// What a reader's picture is part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scene {
+    /// Nothing that is drawn.
+    #[default]
+    Hidden,
+    /// Something the streamer sees, and the audience does not.
+    Preview,
+    Program,
+}
+
+impl Look {
+    pub const HIDDEN: Self = Self { scene: Scene::Hidden, height: 0 };
+    pub const PREVIEW: Self = Self { scene: Scene::Preview, height: 0 };
+    pub const PROGRAM: Self = Self { scene: Scene::Program, height: 0 };
+
+    pub fn is_shown(self) -> bool {
+        self.scene != Scene::Hidden
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToHost {
-    Hello { major: u8 },
-    Subscribe { slot: u8 },
+    Hello {
+        major: u8,
+    },
+    Subscribe {
+        slot: u8,
+    },
+    /// All that version 1.0 has to say of a [`Look`].
     Shown(bool),
     Report(Report),
+    Follow(Subject),
+    Look(Look),
 }
 
 impl ToHost {
@@ -53,6 +90,12 @@ impl ToHost {
                 }
                 bytes
             }
+            Self::Follow(subject) => [&[5][..], &subject.encode()].concat(),
+            Self::Look(look) => {
+                let mut bytes = vec![6, look.scene as u8, 0, 0];
+                put_u16(&mut bytes, 2, look.height);
+                bytes
+            }
         }
     }
 
@@ -64,6 +107,11 @@ impl ToHost {
             [4, 0, 0, 0, ..] if bytes.len() == REPORT_LENGTH => {
                 Self::Report(Report::from_fields(std::array::from_fn(|i| u32_at(bytes, 4 + 4 * i))))
             }
+            [5, ref subject @ ..] => Self::Follow(Subject::decode(subject)?),
+            [6, scene @ 0..3, _, _] => Self::Look(Look {
+                scene: [Scene::Hidden, Scene::Preview, Scene::Program][usize::from(scene)],
+                height: u16_at(bytes, 2),
+            }),
             _ => return None,
         })
     }
@@ -229,15 +277,17 @@ pub(crate) fn bounded(name: &str) -> String {
 }
 
 pub(crate) const MAJOR: u8 = 1;
-pub(crate) const MINOR: u8 = 0;
-pub(crate) const MAX_TO_HOST: usize = 64;
+/// 1: FOLLOW and LOOK.
+pub(crate) const MINOR: u8 = 1;
+pub(crate) const MAX_TO_HOST: usize = 320;
 pub(crate) const MAX_TO_READER: usize = 512;
-const MAX_NAME: usize = 255;
+pub(crate) const MAX_NAME: usize = 255;
 const REPORT_LENGTH: usize = 40;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subject::Who;
 
     #[test]
     fn messages_survive_the_wire() {
@@ -245,6 +295,8 @@ mod tests {
             ToHost::Hello { major: 1 },
             ToHost::Subscribe { slot: 3 },
             ToHost::Shown(true),
+            ToHost::Look(Look { scene: Scene::Program, height: 1080 }),
+            ToHost::Follow(Subject { who: Who::Screen, stand_in: Some(2) }),
             ToHost::Report(Report { delivered: 30, arrival_p99_us: 9, ..Report::default() }),
         ] {
             let bytes = message.encode();
@@ -270,8 +322,19 @@ mod tests {
 
     #[test]
     fn malformed_messages_are_none() {
-        let bad_for_host: [&[u8]; 8] =
-            [&[], &[0], &[1, 1], &[1, 1, 1, 0, 0, 0, 0, 0], &[2], &[3, 2], &[4, 0], &[9, 9]];
+        let bad_for_host: [&[u8]; 11] = [
+            &[],
+            &[0],
+            &[1, 1],
+            &[1, 1, 1, 0, 0, 0, 0, 0],
+            &[2],
+            &[3, 2],
+            &[4, 0],
+            &[5],
+            &[6, 3, 0, 0],
+            &[6, 1, 0],
+            &[9, 9],
+        ];
         for bytes in bad_for_host {
             assert_eq!(ToHost::decode(bytes), None, "{bytes:?}");
         }

@@ -5,19 +5,23 @@ use crate::layout::{
     planes,
 };
 use crate::mapping::ReadMap;
-use crate::message::{MAJOR, MAX_TO_READER, MINOR, Report, SlotState, ToHost, ToReader};
+use crate::message::{Look, MAJOR, MAX_TO_READER, MINOR, Report, SlotState, ToHost, ToReader};
 use crate::socket::{Received, connect, receive, send};
+use crate::subject::Subject;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A connection to a host, for one slot. Ends with the first [`Disconnect`].
+/// A connection to a host, for one subject. Ends with the first [`Disconnect`].
 pub struct Reader {
     socket: OwnedFd,
-    slot: u8,
+    subject: Subject,
+    /// The slot that notes are about; the host chooses it for what is followed.
+    slot: Option<u8>,
     host_minor: Option<u8>,
+    look: Look,
     ring: Option<(ReadMap, RingShape)>,
     epoch: u32,
     tally: Tally,
@@ -119,6 +123,9 @@ pub enum Disconnect {
     Version,
     #[error("the host has no such slot")]
     NoSuchSlot,
+    /// It is of a version that knows slots only.
+    #[error("the running Greenroom is too old to show this; update it")]
+    TooOld,
     /// The host broke the protocol.
     #[error("the host cannot be trusted: {0}")]
     Violation(&'static str),
@@ -127,14 +134,26 @@ pub enum Disconnect {
 }
 
 impl Reader {
-    /// Connects without waiting; what the host has to say comes from [`Reader::next`]. `slot` counts from 1.
-    pub fn connect(path: &Path, slot: u8) -> io::Result<Self> {
+    /// Connects without waiting; what the host has to say comes from [`Reader::next`].
+    pub fn connect(path: &Path, subject: Subject) -> io::Result<Self> {
         let socket = connect(path)?;
-        for message in [ToHost::Hello { major: MAJOR }, ToHost::Subscribe { slot }] {
-            // A host that hung up already may have said why: its last words are read like any.
-            send(&socket, &message.encode(), None);
+        let slot = subject.plain_slot();
+        let reader = Self {
+            socket,
+            subject,
+            slot,
+            host_minor: None,
+            look: Look::default(),
+            ring: None,
+            epoch: 0,
+            tally: Tally::default(),
+        };
+        // A host that hung up already may have said why: its last words are read like any.
+        reader.tell(&ToHost::Hello { major: MAJOR });
+        if let Some(slot) = slot {
+            reader.tell(&ToHost::Subscribe { slot });
         }
-        Ok(Self { socket, slot, host_minor: None, ring: None, epoch: 0, tally: Tally::default() })
+        Ok(reader)
     }
 
     /// The next event, if there is one; never waits. `now` is [`crate::now_ns`].
@@ -142,7 +161,7 @@ impl Reader {
         // Bounded, so that a host that floods us with nothing cannot keep us here.
         for _ in 0..MESSAGES_PER_CALL {
             let Some((slot, message)) = self.message()? else { return Ok(None) };
-            if slot != self.slot {
+            if *self.slot.get_or_insert(slot) != slot {
                 return Err(Disconnect::Violation("a note about another slot"));
             }
             let event = match message {
@@ -164,16 +183,47 @@ impl Reader {
         Ok(None)
     }
 
-    /// Says whether the slot's picture is on screen; pictures come only while it is.
-    pub fn set_shown(&self, shown: bool) {
-        // If it does not fit, the host does not read: then it does not write either.
-        send(&self.socket, &ToHost::Shown(shown).encode(), None);
+    /// Says where the picture is seen; pictures come only while it is.
+    pub fn set_look(&mut self, look: Look) {
+        if std::mem::replace(&mut self.look, look) != look {
+            self.tell_look();
+        }
+    }
+
+    /// Until the host has greeted, in the words of version 1.0.
+    fn tell_look(&self) {
+        match self.host_minor {
+            None if self.slot.is_none() => {}
+            None | Some(0) => self.tell(&ToHost::Shown(self.look.is_shown())),
+            Some(_) => self.tell(&ToHost::Look(self.look)),
+        }
+    }
+
+    fn on_welcome(&mut self, minor: u8) -> Result<(), Disconnect> {
+        self.host_minor = Some(minor);
+        match (self.subject.plain_slot(), minor) {
+            (Some(_), _) => {}
+            (None, 0) => return Err(Disconnect::TooOld),
+            (None, _) => self.tell(&ToHost::Follow(self.subject.clone())),
+        }
+        if self.look.is_shown() {
+            self.tell_look();
+        }
+        Ok(())
+    }
+
+    /// If it does not fit, the host does not read: then it does not write either.
+    fn tell(&self, message: &ToHost) {
+        send(&self.socket, &message.encode(), None);
     }
 
     /// Tells the host how the last second went, from [`Reader::copy_video`] and [`Reader::handed_over`].
     pub fn send_report(&mut self) {
         let report = self.tally.take();
-        send(&self.socket, &ToHost::Report(report).encode(), None);
+        // Before the greeting is answered, it would be out of order.
+        if self.host_minor.is_some() {
+            self.tell(&ToHost::Report(report));
+        }
     }
 
     /// Copies the picture. What a host scribbles meanwhile can make it torn, not dangerous.
@@ -325,7 +375,7 @@ impl Reader {
             }
             return Ok(Some(match message {
                 ToReader::Welcome { major: MAJOR, minor, .. } => {
-                    self.host_minor = Some(minor);
+                    self.on_welcome(minor)?;
                     continue;
                 }
                 ToReader::Welcome { .. } => return Err(Disconnect::Version),

@@ -1,11 +1,12 @@
 //! The writing end of one slot: a thread that has a picture puts it into the ring and tells whoever listens.
 
+use crate::host::SlotReaders;
 use crate::layout::{
     AUDIO_HEADER, AudioHeader, DEFAULT_PIXELS, MAX_RING, Matrix, PixelFormat, RingShape, Rotation,
     VIDEO_HEADER, VideoHeader, planes,
 };
 use crate::mapping::WriteMap;
-use crate::message::{Report, SlotState, ToReader, bounded};
+use crate::message::{Look, Report, SlotState, ToReader, bounded};
 use crate::now_ns;
 use crate::socket::{Sent, Wake, send};
 use rustix::fd::{AsFd, OwnedFd};
@@ -235,7 +236,7 @@ pub(crate) struct Subscriber {
     pub(crate) socket: Arc<OwnedFd>,
     /// False: wants to know the state only.
     pub(crate) media: bool,
-    shown: bool,
+    look: Look,
     owed: Owed,
     report: Report,
 }
@@ -257,7 +258,7 @@ impl Slot {
         let mut board = self.board();
         board.latest = Some(number);
         let note = ToReader::Video { slot: self.number, still: false, number }.encode();
-        board.announce(self.number, &note, |subscriber| subscriber.shown);
+        board.announce(self.number, &note, |subscriber| subscriber.look.is_shown());
     }
 
     fn announce_audio(&self, number: u64) {
@@ -303,7 +304,7 @@ impl Slot {
             id,
             socket,
             media,
-            shown: false,
+            look: Look::default(),
             owed,
             report: Report::default(),
         });
@@ -316,12 +317,14 @@ impl Slot {
         self.count_shown(&board);
     }
 
-    pub(crate) fn set_shown(&self, id: u64, shown: bool) {
+    pub(crate) fn set_look(&self, id: u64, look: Look) {
         let mut board = self.board();
         let at_rest = board.latest.is_some();
         if let Some(subscriber) = board.subscribers.iter_mut().find(|s| s.id == id) {
-            subscriber.owed.still = shown && !subscriber.shown && at_rest;
-            subscriber.shown = shown;
+            // Somebody who saw it before has it already.
+            let newly = look.is_shown() && !subscriber.look.is_shown();
+            subscriber.owed.still = look.is_shown() && subscriber.owed.still || newly && at_rest;
+            subscriber.look = look;
         }
         board.settle_all(self.number);
         self.count_shown(&board);
@@ -340,16 +343,39 @@ impl Slot {
         board.subscribers.iter().any(|s| s.id == id && s.owed.any())
     }
 
-    /// (readers of media, how many of them show the picture, their last reports)
-    pub(crate) fn readers(&self) -> (u32, u32, Vec<Report>) {
+    pub(crate) fn readers(&self) -> SlotReaders {
         let board = self.board();
         let media = || board.subscribers.iter().filter(|s| s.media);
-        let shown = media().filter(|s| s.shown).count();
-        (media().count() as u32, shown as u32, media().map(|s| s.report).collect())
+        let looks = || media().map(|s| s.look).filter(|look| look.is_shown());
+        SlotReaders {
+            slot: self.number,
+            readers: media().count() as u32,
+            shown: looks().count() as u32,
+            look: Look {
+                scene: looks().map(|look| look.scene).max().unwrap_or_default(),
+                // One whose size is not known may be the largest.
+                height: looks()
+                    .map(|look| look.height.wrapping_sub(1))
+                    .max()
+                    .unwrap_or(u16::MAX)
+                    .wrapping_add(1),
+            },
+            reports: media().map(|s| s.report).collect(),
+        }
+    }
+
+    /// Nobody reads it, and nobody is in it.
+    pub(crate) fn is_vacant(&self) -> bool {
+        let board = self.board();
+        board.state.occupant.is_none() && !board.subscribers.iter().any(|s| s.media)
+    }
+
+    pub(crate) fn has_readers(&self) -> bool {
+        self.board().subscribers.iter().any(|s| s.media)
     }
 
     fn count_shown(&self, board: &Board) {
-        let shown = board.subscribers.iter().filter(|s| s.shown).count();
+        let shown = board.subscribers.iter().filter(|s| s.look.is_shown()).count();
         self.shown.store(shown, Ordering::Relaxed);
     }
 }

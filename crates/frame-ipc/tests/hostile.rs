@@ -62,11 +62,15 @@ fn tell(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool 
 
 /// Something that listens where a host should, and the honest reader that came to it.
 fn trap(place: &Place) -> (OwnedFd, Reader) {
+    trap_for(place, Subject::slot(1))
+}
+
+fn trap_for(place: &Place, subject: Subject) -> (OwnedFd, Reader) {
     let _ = std::fs::remove_file(place.socket());
     let listener = seqpacket();
     bind(&listener, &SocketAddrUnix::new(place.socket()).unwrap()).unwrap();
     listen(&listener, 4).unwrap();
-    let reader = Reader::connect(&place.socket(), 1).unwrap();
+    let reader = Reader::connect(&place.socket(), subject).unwrap();
     (accept(&listener).unwrap(), reader)
 }
 
@@ -170,6 +174,27 @@ fn a_host_that_talks_nonsense_is_left() {
         }
         assert!(exhaust(&mut reader).1.is_some(), "{messages:?}");
     }
+}
+
+#[test]
+fn an_old_host_hears_nothing_it_does_not_know() {
+    let place = Place::new("old");
+    let (host, mut slot) = trap(&place);
+    slot.set_look(Look { scene: Scene::Program, height: 720 });
+    assert!(tell(&host, WELCOME, &[]));
+    assert_eq!(exhaust(&mut slot).1.map(|_| ()), None);
+    let mut said = Vec::new();
+    let mut bytes = [0; 512];
+    while let Ok((_, length @ 1..)) = recv(&host, &mut bytes[..], RecvFlags::DONTWAIT) {
+        said.push(bytes[..length].to_vec());
+    }
+    let kinds: Vec<u8> = said.iter().map(|message| message[0]).collect();
+    assert!(kinds.starts_with(&[1, 2, 3]) && kinds.iter().all(|kind| *kind <= 4), "{said:?}");
+
+    drop((host, slot));
+    let (host, mut follower) = trap_for(&place, Subject { who: Who::Screen, stand_in: None });
+    assert!(tell(&host, WELCOME, &[]));
+    assert!(matches!(exhaust(&mut follower).1, Some(Disconnect::TooOld)));
 }
 
 #[test]
@@ -324,8 +349,8 @@ fn is_thrown_out(socket: &OwnedFd) -> bool {
 }
 
 fn honest(place: &Place) -> Reader {
-    let reader = Reader::connect(&place.socket(), 1).unwrap();
-    reader.set_shown(true);
+    let mut reader = Reader::connect(&place.socket(), Subject::slot(1)).unwrap();
+    reader.set_look(Look::PROGRAM);
     reader
 }
 

@@ -53,7 +53,7 @@ fn wait(reader: &Reader) -> bool {
 
 /// Connected, and past the ring and the first state.
 fn settled(place: &Place, slot: u8) -> Reader {
-    let mut reader = Reader::connect(&place.socket(), slot).unwrap();
+    let mut reader = Reader::connect(&place.socket(), Subject::slot(slot)).unwrap();
     assert_eq!(next(&mut reader), Event::RingReplaced);
     assert!(matches!(next(&mut reader), Event::State(_)));
     reader
@@ -111,7 +111,7 @@ fn a_picture_and_a_sound_arrive_as_they_were_written() {
     let host = Host::bind(&place.socket(), 2).unwrap();
     let mut writer = host.slot(2).unwrap();
     let mut reader = settled(&place, 2);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 2);
     assert!(writer.is_shown() && !host.is_shown(1));
 
@@ -170,7 +170,7 @@ fn a_source_shown_late_gets_the_last_picture_at_once() {
     // A shared screen at rest: this was all it ever sent.
     write(&mut writer, 64, 64, 9, now_ns().saturating_sub(60_000_000_000));
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     let Event::Video(info) = next(&mut reader) else { panic!() };
     assert!(info.still);
     let mut picture = VideoBuffer::default();
@@ -185,7 +185,7 @@ fn nobody_sees_the_guest_before() {
     let mut writer = host.slot(1).unwrap();
     writer.set_state(ada(1));
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 1);
     // Ada's last picture is announced, then she leaves; whoever comes to read it first sees her go.
     write(&mut writer, 64, 64, 1, now_ns());
@@ -196,7 +196,7 @@ fn nobody_sees_the_guest_before() {
     assert!(matches!(next(&mut reader), Event::Audio(_)));
     // One who comes now is not told of it at all.
     let mut late = settled(&place, 1);
-    late.set_shown(true);
+    late.set_look(Look::PROGRAM);
     until(&host, |all| all[0].shown == 2);
     writer.write_audio(&[&[0.0; 480]], 480, 48_000, now_ns()).unwrap();
     assert!(matches!(next(&mut late), Event::Audio(_)));
@@ -209,7 +209,7 @@ fn a_larger_picture_brings_a_larger_ring() {
     let host = Host::bind(&place.socket(), 1).unwrap();
     let mut writer = host.slot(1).unwrap();
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 1);
     for (width, height) in [(1920, 1080), (4096, 2304), (2304, 4096), (320, 180)] {
         write(&mut writer, width, height, 3, now_ns());
@@ -245,10 +245,10 @@ fn a_reader_that_never_reads_delays_nobody_and_finds_the_state_when_it_wakes() {
     let place = Place::new("asleep");
     let host = Host::bind(&place.socket(), 1).unwrap();
     let mut writer = host.slot(1).unwrap();
-    let mut asleep = Reader::connect(&place.socket(), 1).unwrap();
-    asleep.set_shown(true);
+    let mut asleep = Reader::connect(&place.socket(), Subject::slot(1)).unwrap();
+    asleep.set_look(Look::PROGRAM);
     let mut awake = settled(&place, 1);
-    awake.set_shown(true);
+    awake.set_look(Look::PROGRAM);
     until(&host, |all| all[0].shown == 2);
     for i in 0..2000_u32 {
         write(&mut writer, 16, 16, i as u8, now_ns());
@@ -274,7 +274,7 @@ fn an_overwritten_picture_is_never_handed_on() {
     let host = Host::bind(&place.socket(), 1).unwrap();
     let mut writer = host.slot(1).unwrap();
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 1);
     write(&mut writer, 64, 64, 0, now_ns());
     let Event::Video(first) = next(&mut reader) else { panic!() };
@@ -294,7 +294,7 @@ fn pictures_stay_whole_while_another_thread_writes_as_fast_as_it_can() {
     let host = Host::bind(&place.socket(), 1).unwrap();
     let mut writer = host.slot(1).unwrap();
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 1);
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = stop.clone();
@@ -331,7 +331,7 @@ fn timestamps_that_are_far_off_go_no_further() {
     let host = Host::bind(&place.socket(), 1).unwrap();
     let mut writer = host.slot(1).unwrap();
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 1);
     let now = 100_000_000_000;
     let (ahead, behind) = (500_000_000, 1_500_000_000);
@@ -410,7 +410,7 @@ fn what_readers_report_is_known_to_the_host() {
     let host = Host::bind(&place.socket(), 1).unwrap();
     let mut writer = host.slot(1).unwrap();
     let mut reader = settled(&place, 1);
-    reader.set_shown(true);
+    reader.set_look(Look::PROGRAM);
     shown(&host, 1);
     write(&mut writer, 16, 16, 0, now_ns());
     let Event::Video(info) = next(&mut reader) else { panic!() };
@@ -422,4 +422,65 @@ fn what_readers_report_is_known_to_the_host() {
     assert_eq!((report.skipped, report.handover_p50_us, report.arrival_p99_us), (1, 40, 3000));
     drop(reader);
     until(&host, |all| all[0] == SlotReaders { slot: 1, ..SlotReaders::default() });
+}
+
+fn speaker(hold_ms: u16) -> Subject {
+    Subject { who: Who::Speaker { sensitivity: Sensitivity::Normal, hold_ms }, stand_in: None }
+}
+
+#[test]
+fn readers_of_one_subject_share_a_slot_that_is_theirs_while_they_are_there() {
+    let place = Place::new("follow");
+    let host = Host::bind(&place.socket(), 2).unwrap();
+    let connect = |subject: &Subject| Reader::connect(&place.socket(), subject.clone()).unwrap();
+    let settle = |reader: &mut Reader| {
+        assert_eq!(next(reader), Event::RingReplaced);
+        assert_eq!(next(reader), Event::State(SlotState::default()));
+    };
+    let (mut one, mut other, mut screen) = (
+        connect(&speaker(100)),
+        connect(&speaker(100)),
+        connect(&Subject { who: Who::Screen, stand_in: Some(1) }),
+    );
+    [&mut one, &mut other, &mut screen].into_iter().for_each(settle);
+    let followed = host.followed();
+    assert_eq!(followed.len(), 2);
+    assert!(followed.iter().all(|place| place.slot > 2));
+    let of_speaker = followed.iter().find(|place| place.subject == speaker(100)).unwrap().slot;
+    assert_eq!(list_slots(&place.socket(), Duration::from_secs(5)).unwrap().len(), 2, "people know of two");
+
+    let mut writer = host.slot(of_speaker).unwrap();
+    writer.set_state(ada(1));
+    for reader in [&mut one, &mut other] {
+        reader.set_look(Look { scene: Scene::Preview, height: 360 });
+        assert_eq!(next(reader), Event::State(ada(1)));
+    }
+    other.set_look(Look { scene: Scene::Program, height: 180 });
+    let best = Look { scene: Scene::Program, height: 360 };
+    until(&host, |all| all[usize::from(of_speaker) - 1].look == best);
+    write(&mut writer, 8, 8, 3, now_ns());
+    assert!(matches!(next(&mut one), Event::Video(_)));
+    assert!(matches!(next(&mut other), Event::Video(_)));
+
+    // A slot that still has somebody in it is not given to others, and then the longest free one comes first.
+    drop((one, other, screen));
+    until(&host, |_| host.followed().is_empty());
+    let mut again = connect(&speaker(200));
+    settle(&mut again);
+    assert_ne!(host.followed()[0].slot, of_speaker);
+}
+
+#[test]
+fn more_subjects_than_there_is_room_for_are_refused() {
+    let place = Place::new("many");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let connect = |hold_ms: u16| Reader::connect(&place.socket(), speaker(hold_ms)).unwrap();
+    let mut inside: Vec<_> = (0..u16::from(FOLLOWED)).map(connect).collect();
+    for reader in &mut inside {
+        assert_eq!(next(reader), Event::RingReplaced);
+    }
+    assert!(matches!(next_end(&mut connect(999)), Disconnect::Full));
+    drop(inside);
+    until(&host, |_| host.followed().is_empty());
+    assert_eq!(next(&mut connect(999)), Event::RingReplaced);
 }

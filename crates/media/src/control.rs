@@ -3,13 +3,15 @@
 use crate::audio::{self, AudioThread};
 use crate::crash;
 use crate::feed::{Feed, Input, Routes};
+use crate::followers::Followers;
 use crate::link::{Link, Order};
 use crate::record::{Content, Records};
 use crate::slots::Slots;
 use crate::timing::GuestTiming;
+use crate::video::decoder::Place;
 use crate::video::{self, Surroundings};
 use frame_ipc::{Host, now_ns};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness, ToWorker};
+use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness, ToWorker, Use};
 use wire::ortc::MediaKind;
 use wire::{PeerId, SlotId};
 
@@ -38,14 +40,15 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
     // FFmpeg prints what it thinks of strangers' streams; they would fill the log.
     ffmpeg_the_third::log::set_level(ffmpeg_the_third::log::Level::Fatal);
     let mut inbox = Vec::new();
-    let (host, slots) = loop {
+    let (host, slots, slot_count, decode_at) = loop {
         match link.next_order(REPORT_PERIOD, &mut inbox) {
-            Ok(Order::Message(ToWorker::Start { socket_path, slot_count })) => {
+            Ok(Order::Message(ToWorker::Start { socket_path, slot_count, hardware_decoding })) => {
                 let count = slot_count.min(SlotId::MAX);
                 match Host::bind(Path::new(&socket_path), count) {
                     Ok(host) => {
                         let slots = Slots::new(&host, count);
-                        break (host, slots);
+                        let place = if hardware_decoding { Place::Anywhere } else { Place::Processor };
+                        break (host, slots, count, place);
                     }
                     Err(error) => return Exit::Socket(error),
                 }
@@ -67,7 +70,7 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         return Exit::Link(error);
     }
     let surroundings =
-        Surroundings { link, slots: Arc::new(slots), previews: Arc::new(AtomicBool::new(false)) };
+        Surroundings { link, slots: Arc::new(slots), previews: Arc::new(AtomicBool::new(false)), decode_at };
     let audio = match AudioThread::start(surroundings.clone()) {
         Ok(audio) => audio,
         Err(error) => return Exit::Link(error),
@@ -81,7 +84,10 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         guests: HashMap::new(),
         steadiness: HashMap::new(),
         feeds: HashMap::new(),
-        shown: Vec::new(),
+        used: Vec::new(),
+        told_silent: HashSet::new(),
+        followers: Followers::default(),
+        slot_count,
     }
     .follow(inbox)
 }
@@ -125,14 +131,32 @@ struct Control {
     steadiness: HashMap<PeerId, Steadiness>,
     feeds: HashMap<FeedId, Arc<Feed>>,
     /// As the engine was told.
-    shown: Vec<SlotId>,
+    used: Vec<Use>,
+    /// Pictures of which the engine was told that nothing comes.
+    told_silent: HashSet<FeedId>,
+    followers: Followers,
+    slot_count: u8,
 }
 
 /// A peer with at least one feed.
+#[derive(Default)]
 struct Guest {
     timing: Arc<GuestTiming>,
     video: Option<FeedId>,
     audio: Option<FeedId>,
+    /// A screen keeps a clock of its own: it has no sound, and shall not wait for that of the microphone.
+    screen_timing: Arc<GuestTiming>,
+    screen: Option<FeedId>,
+}
+
+impl Guest {
+    fn place_of(&mut self, feed: &Feed) -> (&mut Option<FeedId>, &Arc<GuestTiming>) {
+        match (feed.kind, feed.screen) {
+            (MediaKind::Audio, _) => (&mut self.audio, &self.timing),
+            (MediaKind::Video, None) => (&mut self.video, &self.timing),
+            (MediaKind::Video, Some(_)) => (&mut self.screen, &self.screen_timing),
+        }
+    }
 }
 
 impl Control {
@@ -146,11 +170,7 @@ impl Control {
                 Ok(Order::End) => return Exit::EngineGone,
                 Err(error) => return Exit::Link(error),
             }
-            let shown = self.shown_slots();
-            if shown != self.shown {
-                self.shown = shown;
-                self.tell_shown();
-            }
+            self.look_around();
             if Instant::now() >= next_report {
                 next_report += REPORT_PERIOD;
                 // After a long sleep one report is enough.
@@ -170,12 +190,16 @@ impl Control {
                 if let Some(feed) = self.feeds.get(&feed) {
                     feed.active.store(!paused, Ordering::Release);
                     if paused {
-                        self.around.slots.rest(feed.peer, feed.kind);
+                        self.around.slots.set_live(feed.author(), feed.kind, &feed.active, false);
                     }
                 }
             }
             ToWorker::BindSlot { slot, occupant } => {
-                self.around.slots.bind(slot, occupant);
+                self.around.slots.bind(slot.number(), occupant);
+                self.nudge_all();
+            }
+            ToWorker::BindSubject { subject, occupant } => {
+                self.followers.bind(&self.host, &self.around.slots, subject, occupant);
                 self.nudge_all();
             }
             ToWorker::SetSteadiness { peer, steadiness } => self.set_steadiness(peer, steadiness),
@@ -207,33 +231,22 @@ impl Control {
             return;
         }
         self.remove_feed(feed.id);
-        let before = self.guests.get(&feed.peer).and_then(|guest| match feed.kind {
-            MediaKind::Video => guest.video,
-            MediaKind::Audio => guest.audio,
-        });
+        let feed = Arc::new(feed);
+        let (place, timing) = self.guests.entry(feed.peer).or_default().place_of(&feed);
+        let (before, timing) = (place.replace(feed.id), timing.clone());
         if let Some(before) = before {
             self.remove_feed(before);
         }
-        let guest = self.guests.entry(feed.peer).or_insert_with(|| Guest {
-            timing: Arc::default(),
-            video: None,
-            audio: None,
-        });
-        guest.timing.begin(feed.kind);
-        guest.timing.set_steadiness(self.steadiness.get(&feed.peer).copied().unwrap_or_default());
-        let feed = Arc::new(feed);
+        timing.begin(feed.kind);
+        timing.set_steadiness(self.steadiness.get(&feed.peer).copied().unwrap_or_default());
         match feed.kind {
             MediaKind::Video => {
-                guest.video = Some(feed.id);
-                if let Err(error) = video::start(feed.clone(), guest.timing.clone(), self.around.clone()) {
+                if let Err(error) = video::start(feed.clone(), timing, self.around.clone()) {
                     let reason = format!("this computer cannot start another picture ({error})");
                     self.around.link.tell(&FromWorker::FeedFailed { feed: feed.id, reason });
                 }
             }
-            MediaKind::Audio => {
-                guest.audio = Some(feed.id);
-                self.audio.add(audio::Track::new(feed.clone(), guest.timing.clone()));
-            }
+            MediaKind::Audio => self.audio.add(audio::Track::new(feed.clone(), timing)),
         }
         self.routes.insert(feed.clone());
         self.feeds.insert(feed.id, feed);
@@ -244,11 +257,12 @@ impl Control {
         self.routes.remove(id);
         feed.active.store(false, Ordering::Release);
         feed.inbox.close();
-        self.around.slots.rest(feed.peer, feed.kind);
+        self.around.slots.set_live(feed.author(), feed.kind, &feed.active, false);
+        self.told_silent.remove(&id);
         if let Some(guest) = self.guests.get_mut(&feed.peer) {
-            guest.video = guest.video.filter(|video| *video != id);
-            guest.audio = guest.audio.filter(|audio| *audio != id);
-            if guest.video.is_none() && guest.audio.is_none() {
+            let (place, _) = guest.place_of(&feed);
+            *place = place.filter(|other| *other != id);
+            if [guest.video, guest.audio, guest.screen].iter().all(Option::is_none) {
                 self.guests.remove(&feed.peer);
             }
         }
@@ -282,16 +296,37 @@ impl Control {
         let feeds = self.feeds.values().map(report).collect();
         let readers = self.host.readers().iter().map(|slot| slot.readers).sum();
         self.around.link.tell(&FromWorker::Report { feeds, readers });
-        self.tell_shown();
+        self.tell_used();
     }
 
-    fn tell_shown(&self) {
-        self.around.link.tell(&FromWorker::Shown { slots: self.shown.clone() });
+    /// Follows what readers and packets do: called every [`LOOK_PERIOD`].
+    fn look_around(&mut self) {
+        let readers = self.host.readers();
+        self.followers.follow(&self.host, &self.around.slots);
+        self.around.slots.seat_late();
+        let used = self.followers.uses(self.slot_count, &readers);
+        if used != self.used {
+            self.used = used;
+            self.tell_used();
+            self.nudge_all();
+        }
+        let now = now_ns();
+        for feed in self.feeds.values().filter(|feed| feed.kind == MediaKind::Video) {
+            let silent = !feed.is_flowing(now);
+            if silent != self.told_silent.contains(&feed.id)
+                && self.around.link.tell(&FromWorker::Flow { feed: feed.id, flowing: !silent })
+            {
+                if silent {
+                    self.told_silent.insert(feed.id)
+                } else {
+                    self.told_silent.remove(&feed.id)
+                };
+            }
+        }
     }
 
-    fn shown_slots(&self) -> Vec<SlotId> {
-        let shown = self.host.readers().into_iter().filter(|slot| slot.shown > 0);
-        shown.filter_map(|slot| SlotId::try_from(slot.slot).ok()).collect()
+    fn tell_used(&self) {
+        self.around.link.tell(&FromWorker::Used { places: self.used.clone() });
     }
 
     /// C code that does not come back cannot be interrupted: this process gives up, and says because of whom.

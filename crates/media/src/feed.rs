@@ -1,15 +1,16 @@
 //! What all threads share of one guest's track: its queue, whether it may be heard, its counters.
 
 use crate::locked;
+use crate::slots::Author;
 use rtp::ext::AbsCaptureTime;
 use rtp::packet::Packet;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use wire::PeerId;
 use wire::link::{self, Codec, FeedId};
 use wire::ortc::MediaKind;
+use wire::{PeerId, ProducerId};
 
 /// One track, from its announcement to its removal.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Feed {
     pub id: FeedId,
     pub peer: PeerId,
     pub kind: MediaKind,
+    /// Of a shared screen: its producer.
+    pub screen: Option<ProducerId>,
     pub codec: Codec,
     pub payload_type: u8,
     pub red_payload_type: Option<u8>,
@@ -30,11 +33,12 @@ pub struct Feed {
 
 impl Feed {
     pub fn new(track: link::Feed) -> Self {
-        let link::Feed { feed: id, peer, kind, codec, payload_type, .. } = track;
+        let link::Feed { feed: id, peer, kind, screen, codec, payload_type, .. } = track;
         Self {
             id,
             peer,
             kind,
+            screen,
             codec,
             payload_type,
             red_payload_type: track.red_payload_type,
@@ -44,6 +48,17 @@ impl Feed {
             active: AtomicBool::new(true),
             counters: Counters::default(),
         }
+    }
+
+    /// Whose track it is, and of what.
+    pub fn author(&self) -> Author {
+        Author { peer: self.peer, screen: self.screen.is_some() }
+    }
+
+    /// Packets have come lately.
+    pub fn is_flowing(&self, now: u64) -> bool {
+        let arrived = self.counters.arrived_ns.load(Ordering::Relaxed);
+        arrived > 0 && now.saturating_sub(arrived) < SILENT_NS
     }
 
     /// When what `packet` carries was captured, if it says.
@@ -61,6 +76,8 @@ pub struct Counters {
     pub width: AtomicU32,
     pub height: AtomicU32,
     pub buffer_us: AtomicU64,
+    /// When the last packet came, `CLOCK_MONOTONIC`; 0: none did.
+    pub arrived_ns: AtomicU64,
     /// When the C code that is running now was entered, `CLOCK_MONOTONIC`; 0: none is.
     pub decoding_since_ns: AtomicU64,
 }
@@ -155,6 +172,8 @@ impl Routes {
     }
 }
 
+/// Longer than the pauses of a screen that hardly changes, shorter than anybody's patience.
+const SILENT_NS: u64 = 2_000_000_000;
 /// Two seconds of a busy video track.
 const CAPACITY: usize = 1024;
 

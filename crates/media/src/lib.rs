@@ -12,6 +12,7 @@ pub mod control;
 pub mod crash;
 pub mod delay;
 pub mod feed;
+mod followers;
 pub mod link;
 pub mod record;
 pub mod slots;

@@ -6,7 +6,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
-use wire::PeerId;
+use uuid::Uuid;
 use wire::link::{FromWorker, MAX_MESSAGE, TAG_EVENT, TAG_PREVIEW, ToWorker};
 
 /// Shared by all threads: each message is one `send`, so messages never mix.
@@ -66,9 +66,9 @@ impl Link {
         serde_json::to_writer(&mut message, event).is_ok() && self.send(&message)
     }
 
-    /// Sends a JPEG; dropped when there is no room.
-    pub fn preview(&self, peer: PeerId, jpeg: &[u8]) -> bool {
-        let message = [&[TAG_PREVIEW][..], peer.0.as_bytes(), jpeg].concat();
+    /// Sends a JPEG, of a peer or a producer; dropped when there is no room.
+    pub fn preview(&self, of: Uuid, jpeg: &[u8]) -> bool {
+        let message = [&[TAG_PREVIEW][..], of.as_bytes(), jpeg].concat();
         message.len() <= MAX_MESSAGE && self.send(&message)
     }
 

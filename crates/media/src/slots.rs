@@ -2,72 +2,149 @@
 
 use crate::audio::{CHUNK, Chunk, SAMPLE_RATE};
 use crate::locked;
-use frame_ipc::{Host, SlotState, SlotWriter, VideoFrame};
+use frame_ipc::{FOLLOWED, Host, SlotState, SlotWriter, VideoFrame, now_ns};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
+use wire::PeerId;
 use wire::link::Occupant;
 use wire::ortc::MediaKind;
-use wire::{PeerId, SlotId};
 
 /// All the slots; written by the threads of whoever is in them.
 pub struct Slots {
     /// Who is where; a copy of what the slots know, so that nobody waits for another guest's picture to be copied.
-    occupants: RwLock<Vec<Option<PeerId>>>,
+    authors: RwLock<Vec<Authors>>,
     /// Locks, because a slot's occupant writes from two threads and is replaced from a third. Held for one copy of a
     /// picture at most.
     slots: Vec<Mutex<Slot>>,
 }
 
+/// Where pictures come from: somebody's camera, or their screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author {
+    pub peer: PeerId,
+    pub screen: bool,
+}
+
+/// Who is in a slot, and who is to follow.
+#[derive(Clone, Copy, Default)]
+struct Authors {
+    now: Option<Author>,
+    next: Option<Author>,
+}
+
 struct Slot {
     writer: SlotWriter,
     occupant: Option<Occupant>,
+    /// Takes the occupant's place with the first picture, or when the time is up.
+    next: Option<(Occupant, u64)>,
     video_live: bool,
     audio_live: bool,
     epoch: u32,
+    /// When its picture was last seen to be on screen.
+    shown_ns: Option<u64>,
 }
 
 impl Slots {
-    /// Takes the writers of `host`'s slots.
+    /// Takes the writers of `host`'s slots, of which `count` have a number that people know.
     pub fn new(host: &Host, count: u8) -> Self {
-        let writers = SlotId::all(count).map_while(|slot| host.slot(slot.number()));
+        let writers = (1..=count.saturating_add(FOLLOWED)).map_while(|number| host.slot(number));
         let slots: Vec<_> = writers
             .map(|writer| {
-                Mutex::new(Slot { writer, occupant: None, video_live: false, audio_live: false, epoch: 0 })
+                Mutex::new(Slot {
+                    writer,
+                    occupant: None,
+                    next: None,
+                    video_live: false,
+                    audio_live: false,
+                    epoch: 0,
+                    shown_ns: None,
+                })
             })
             .collect();
-        Self { occupants: RwLock::new(vec![None; slots.len()]), slots }
+        Self { authors: RwLock::new(vec![Authors::default(); slots.len()]), slots }
     }
 
-    /// Puts somebody, or nobody, into a slot. Another person begins with nothing on screen.
-    pub fn bind(&self, slot: SlotId, occupant: Option<Occupant>) {
-        let index = usize::from(slot.number()) - 1;
+    /// Puts somebody, or nobody, into slot `number`. Another person begins with nothing on screen.
+    pub fn bind(&self, number: u8, occupant: Option<Occupant>) {
+        self.change(number, |slot| {
+            slot.next = None;
+            slot.seat(occupant);
+        });
+    }
+
+    /// Puts somebody, or nobody, into slot `number`, whose present picture stays until the first of theirs.
+    pub fn follow(&self, number: u8, occupant: Option<Occupant>) {
+        self.change(number, |slot| match occupant {
+            Some(next) if slot.video_live && slot.occupant.as_ref().map(author) != Some(author(&next)) => {
+                let until = now_ns() + NEXT_WITHIN_NS;
+                slot.next = Some((next, until));
+            }
+            occupant => {
+                slot.next = None;
+                slot.seat(occupant);
+            }
+        });
+    }
+
+    /// Those whose first picture did not come in time are shown without. Called many times a second.
+    pub fn seat_late(&self) {
+        let waiting = |authors: &Authors| authors.next.is_some();
+        let numbers: Vec<u8> = {
+            let all = self.authors.read().unwrap_or_else(PoisonError::into_inner);
+            (1..).zip(all.iter()).filter(|(_, authors)| waiting(authors)).map(|(number, _)| number).collect()
+        };
+        for number in numbers {
+            self.change(number, |slot| {
+                if slot.next.as_ref().is_some_and(|(_, until)| now_ns() >= *until) {
+                    slot.seat_next();
+                }
+            });
+        }
+    }
+
+    fn change(&self, number: u8, how: impl FnOnce(&mut Slot)) {
+        let Some(index) = usize::from(number).checked_sub(1) else { return };
         let Some(cell) = self.slots.get(index) else { return };
         let mut slot = locked(cell);
-        let peer = occupant.as_ref().map(|occupant| occupant.peer);
-        if slot.occupant.as_ref().map(|occupant| occupant.peer) != peer {
-            slot.epoch = slot.epoch.wrapping_add(1);
-            (slot.video_live, slot.audio_live) = (false, false);
-        }
-        slot.occupant = occupant;
-        slot.publish();
-        if let Some(entry) = self.occupants.write().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
-            *entry = peer;
+        how(&mut slot);
+        self.note(index, &slot);
+    }
+
+    fn note(&self, index: usize, slot: &Slot) {
+        let now = slot.occupant.as_ref().map(author);
+        let next = slot.next.as_ref().map(|(next, _)| author(next));
+        if let Some(entry) = self.authors.write().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            *entry = Authors { now, next };
         }
     }
 
-    pub fn has(&self, peer: PeerId) -> bool {
-        self.occupants.read().unwrap_or_else(PoisonError::into_inner).contains(&Some(peer))
+    /// Whether anybody sees this author's picture, or did a moment ago: who goes from scene to scene and back does not
+    /// begin anew with a keyframe.
+    pub fn is_seen(&self, who: Author) -> bool {
+        let mut seen = false;
+        self.each_of(who, |_, slot| {
+            if slot.writer.is_shown() {
+                slot.shown_ns = Some(now_ns());
+            }
+            seen |= slot.shown_ns.is_some_and(|at| now_ns().saturating_sub(at) < LINGER_NS);
+        });
+        seen
     }
 
-    /// Writes a picture to each slot of this peer. `active`: whether its track may still be seen; asked while nobody
-    /// can say otherwise, so that nothing is written after [`Slots::rest`].
-    pub fn write_video(&self, peer: PeerId, picture: &VideoFrame<'_>, active: &AtomicBool) {
-        self.each_of(peer, |slot| {
-            if active.load(Ordering::Acquire) {
-                slot.set_live(MediaKind::Video, true);
-                if let Err(error) = slot.writer.write_video(picture) {
-                    tracing::debug!(%error, "a picture was not written");
-                }
+    /// Writes a picture to each slot of this author. `active`: whether the track may still be seen; asked while nobody
+    /// can say otherwise, so that nothing is written after [`Slots::set_live`] said that it ended.
+    pub fn write_video(&self, who: Author, picture: &VideoFrame<'_>, active: &AtomicBool) {
+        self.each_of(who, |index, slot| {
+            if !active.load(Ordering::Acquire) {
+                return;
+            }
+            if slot.next.as_ref().is_some_and(|(next, _)| author(next) == who) {
+                slot.seat_next();
+                self.note(index, slot);
+            }
+            slot.set_live(MediaKind::Video, true);
+            if let Err(error) = slot.writer.write_video(picture) {
+                tracing::debug!(%error, "a picture was not written");
             }
         });
     }
@@ -75,8 +152,9 @@ impl Slots {
     /// Writes 10 ms of sound to each slot of this peer; `active` as above.
     pub fn write_audio(&self, peer: PeerId, chunk: &Chunk, timestamp_ns: u64, active: &AtomicBool) {
         let channels = [&chunk[0][..], &chunk[1][..]];
-        self.each_of(peer, |slot| {
-            if active.load(Ordering::Acquire) {
+        let who = Author { peer, screen: false };
+        self.each_of(who, |_, slot| {
+            if active.load(Ordering::Acquire) && slot.occupant.as_ref().map(author) == Some(who) {
                 slot.set_live(MediaKind::Audio, true);
                 if let Err(error) = slot.writer.write_audio(&channels, CHUNK, SAMPLE_RATE, timestamp_ns) {
                     tracing::debug!(%error, "a chunk of sound was not written");
@@ -85,26 +163,51 @@ impl Slots {
         });
     }
 
-    /// Nothing of this kind comes from the peer any more, until it is written again.
-    pub fn rest(&self, peer: PeerId, kind: MediaKind) {
-        self.each_of(peer, |slot| slot.set_live(kind, false));
+    /// Whether anything of this kind comes from the author: what their slots' readers are told. What is written is
+    /// live anyway. `active` as above.
+    pub fn set_live(&self, who: Author, kind: MediaKind, active: &AtomicBool, comes: bool) {
+        self.each_of(who, |_, slot| {
+            if slot.occupant.as_ref().map(author) == Some(who) {
+                slot.set_live(kind, comes && active.load(Ordering::Acquire));
+            }
+        });
     }
 
-    fn each_of(&self, peer: PeerId, mut act: impl FnMut(&mut Slot)) {
+    fn each_of(&self, who: Author, mut act: impl FnMut(usize, &mut Slot)) {
         for index in 0..self.slots.len() {
-            let here =
-                self.occupants.read().unwrap_or_else(PoisonError::into_inner).get(index) == Some(&Some(peer));
+            let authors = self.authors.read().unwrap_or_else(PoisonError::into_inner).get(index).copied();
+            let here = authors.is_some_and(|authors| [authors.now, authors.next].contains(&Some(who)));
             let Some(slot) = self.slots.get(index).filter(|_| here) else { continue };
             let mut slot = locked(slot);
             // Somebody else may have been let in meanwhile.
-            if slot.occupant.as_ref().is_some_and(|occupant| occupant.peer == peer) {
-                act(&mut slot);
+            let next = slot.next.as_ref().map(|(next, _)| author(next));
+            if [slot.occupant.as_ref().map(author), next].contains(&Some(who)) {
+                act(index, &mut slot);
             }
         }
     }
 }
 
+fn author(occupant: &Occupant) -> Author {
+    Author { peer: occupant.peer, screen: occupant.screen }
+}
+
 impl Slot {
+    fn seat_next(&mut self) {
+        if let Some((next, _)) = self.next.take() {
+            self.seat(Some(next));
+        }
+    }
+
+    fn seat(&mut self, occupant: Option<Occupant>) {
+        if self.occupant.as_ref().map(author) != occupant.as_ref().map(author) {
+            self.epoch = self.epoch.wrapping_add(1);
+            (self.video_live, self.audio_live) = (false, false);
+        }
+        self.occupant = occupant;
+        self.publish();
+    }
+
     fn set_live(&mut self, kind: MediaKind, live: bool) {
         let flag = match kind {
             MediaKind::Video => &mut self.video_live,
@@ -125,3 +228,8 @@ impl Slot {
         });
     }
 }
+
+/// A keyframe takes a round trip and a moment; somebody without a camera is shown by name after this.
+const NEXT_WITHIN_NS: u64 = 1_200_000_000;
+/// As long as the engine keeps taking the whole picture of somebody who was on screen.
+const LINGER_NS: u64 = 4_000_000_000;

@@ -35,6 +35,7 @@ impl Sender {
             id: 3,
             peer: peer(),
             kind: MediaKind::Audio,
+            screen: None,
             codec: Codec::Opus,
             payload_type: PAYLOAD_TYPE,
             red_payload_type: None,

@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::camera::{BLUE, Camera, Pixel, RED};
+use common::camera::{BLUE, Camera, Colours, Pixel, RED, color};
 use common::engine::{Engine, Viewer, peer};
-use frame_ipc::Rotation;
+use frame_ipc::{Matrix, Rotation};
 use rtp::codec::VideoCodec;
 use std::time::Duration;
-use wire::link::{Codec, FromWorker, ToWorker};
+use wire::link::{Codec, FromWorker, Occupant, Place, Subject, ToWorker, Who};
+use wire::{DisplayName, PeerId, SlotId};
 
 const CODECS: [(VideoCodec, Codec); 4] = [
     (VideoCodec::Vp8, Codec::Vp8),
@@ -109,9 +110,12 @@ fn a_guest_far_away_is_given_the_time_a_retransmission_takes() {
 #[test]
 fn the_engine_is_told_which_slots_are_on_a_screen() {
     let mut engine = Engine::start();
-    let viewer = Viewer::of(&engine.socket, 2);
+    let mut viewer = Viewer::of(&engine.socket, 2);
     let shows = |event: &FromWorker, expected: &[u8]| match event {
-        FromWorker::Shown { slots } => slots.iter().map(|slot| slot.number()).eq(expected.iter().copied()),
+        FromWorker::Used { places } => {
+            let expected = expected.iter().map(|n| Place::Slot(SlotId::try_from(*n).unwrap()));
+            places.iter().map(|used| used.place.clone()).eq(expected)
+        }
         _ => false,
     };
     engine.wait_for(|event| shows(event, &[2]));
@@ -120,6 +124,77 @@ fn the_engine_is_told_which_slots_are_on_a_screen() {
     viewer.show(true);
     engine.events.clear();
     engine.wait_for(|event| shows(event, &[2]));
+}
+
+/// What a source that follows a screen sees; the engine has been told so.
+fn follower(engine: &mut Engine) -> Viewer {
+    let subject = frame_ipc::Subject { who: frame_ipc::Who::Screen, stand_in: Some(1) };
+    let viewer = Viewer::of_subject(&engine.socket, subject);
+    let place = Place::Subject(screen());
+    engine.wait_for(
+        |event| matches!(event, FromWorker::Used { places } if places.iter().any(|used| used.place == place)),
+    );
+    viewer
+}
+
+fn screen() -> Subject {
+    Subject { who: Who::Screen, stand_in: Some(SlotId::try_from(1).unwrap()) }
+}
+
+fn show(engine: &Engine, name: &str, peer: PeerId) {
+    let name = DisplayName::parse(name).unwrap();
+    let occupant = Some(Occupant { peer, name, screen: false });
+    engine.tell(&ToWorker::BindSubject { subject: screen(), occupant });
+}
+
+#[test]
+fn a_follower_keeps_one_guest_until_the_first_picture_of_the_next() {
+    let (ada, bob) = (peer(), PeerId(uuid::Uuid::from_u128(77)));
+    let mut engine = Engine::start();
+    engine.add_video_of(ada, 1, Codec::Vp8);
+    engine.add_video_of(bob, 2, Codec::Vp8);
+    let mut viewer = follower(&mut engine);
+    let (mut first, mut second) =
+        (Camera::new(VideoCodec::Vp8, 320, 180), Camera::new(VideoCodec::Vp8, 640, 360));
+    let send = |camera: &mut Camera, feed, keyframe| {
+        camera.shoot(33, keyframe).1.iter().for_each(|packet| engine.send(feed, packet));
+    };
+    show(&engine, "Ada", ada);
+    viewer.until("Ada", |viewer| viewer.state().occupant.as_deref() == Some("Ada"));
+    send(&mut first, 1, true);
+    viewer.until("her picture", |viewer| viewer.pictures.len() == 1);
+
+    show(&engine, "Bob", bob);
+    viewer.watch(Duration::from_millis(100));
+    send(&mut first, 1, false);
+    viewer.until("another of hers", |viewer| viewer.pictures.len() == 2);
+    assert_eq!(viewer.state().occupant.as_deref(), Some("Ada"));
+    send(&mut second, 2, true);
+    viewer.until("his first", |viewer| viewer.pictures.len() == 3);
+    assert_eq!(viewer.pictures[2].info.width, 640);
+    assert_eq!((viewer.state().occupant.as_deref(), viewer.state().video_live), (Some("Bob"), true));
+
+    // Somebody of whom nothing comes is waited for a moment only.
+    show(&engine, "Cleo", PeerId(uuid::Uuid::from_u128(78)));
+    viewer.watch(Duration::from_millis(500));
+    assert_eq!(viewer.state().occupant.as_deref(), Some("Bob"));
+    viewer.until("Cleo's name", |viewer| viewer.state().occupant.as_deref() == Some("Cleo"));
+    assert!(!viewer.state().video_live);
+}
+
+#[test]
+fn what_nobody_follows_any_more_is_told_and_forgotten() {
+    let mut engine = Engine::start();
+    let viewer = follower(&mut engine);
+    show(&engine, "Ada", peer());
+    drop(viewer);
+    engine.events.clear();
+    engine.wait_for(|event| matches!(event, FromWorker::Used { places } if places.is_empty()));
+    // Whoever comes next finds whom the engine named.
+    let mut viewer = follower(&mut engine);
+    viewer.until("Ada", |viewer| viewer.state().occupant.as_deref() == Some("Ada"));
+    engine.tell(&ToWorker::BindSubject { subject: screen(), occupant: None });
+    viewer.until("nobody", |viewer| viewer.state().occupant.is_none());
 }
 
 #[test]
@@ -190,6 +265,52 @@ fn odd_sizes_and_full_chroma_arrive_as_what_obs_takes() {
 }
 
 #[test]
+fn colours_are_what_the_stream_says_they_are() {
+    use color::{Range, Space};
+    let streams = [
+        (Space::SMPTE170M, Range::MPEG, Matrix::Bt601, false),
+        (Space::BT709, Range::MPEG, Matrix::Bt709, false),
+        (Space::BT709, Range::JPEG, Matrix::Bt709, true),
+        (Space::SMPTE170M, Range::JPEG, Matrix::Bt601, true),
+        // What senders leave unsaid.
+        (Space::Unspecified, Range::Unspecified, Matrix::Bt601, false),
+    ];
+    for codec in CODECS {
+        // VP8 has no words for any of this (RFC 6386 §9.2): BT.601, limited.
+        let streams = if codec.1 == Codec::Vp8 { &streams[4..] } else { &streams[..] };
+        for (space, range, matrix, full_range) in streams.iter().copied() {
+            let (engine, mut viewer, _) = stage(codec, 320, 180);
+            let mut camera = Camera::with_colours(codec.0, Colours { space, range });
+            for packet in camera.shoot(33, true).1 {
+                engine.send(1, &packet);
+            }
+            viewer.until("a picture", |viewer| !viewer.pictures.is_empty());
+            let seen = &viewer.pictures[0];
+            let told = (seen.info.matrix, seen.info.full_range);
+            assert_eq!(told, (matrix, full_range), "{codec:?} {space:?} {range:?}");
+            let (blue, red) = seen.chroma;
+            assert!(blue.abs_diff(BLUE) <= 2 && red.abs_diff(RED) <= 2, "{codec:?} {:?}", seen.chroma);
+        }
+    }
+}
+
+#[test]
+fn sixty_full_hd_pictures_a_second_are_all_seen_and_so_is_another_rate() {
+    let (engine, mut viewer, mut camera) = stage(CODECS[2], 1920, 1080);
+    // Encoded before, so that only the decoder has to keep up.
+    let fast: Vec<_> = (0..60).map(|i| camera.shoot(16, i == 0).1).collect();
+    let slow: Vec<_> = (0..5).map(|_| camera.shoot(100, false).1).collect();
+    for (pictures, every_ms) in [(fast, 16), (slow, 100)] {
+        for packets in pictures {
+            packets.iter().for_each(|packet| engine.send(1, packet));
+            viewer.watch(Duration::from_millis(every_ms));
+        }
+    }
+    viewer.until("the last picture", |viewer| viewer.numbers().last() == Some(&65));
+    assert_eq!(viewer.numbers(), (1..=65).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_picture_that_is_too_large_is_refused_in_words_and_the_next_one_is_seen() {
     let (mut engine, mut viewer, mut camera) = stage(CODECS[0], 4608, 2592);
     for packet in camera.shoot(33, true).1 {
@@ -253,7 +374,7 @@ fn a_paused_or_removed_track_is_told_to_the_slot_and_the_next_occupant_begins_an
     let mut shoot =
         |engine: &Engine| camera.shoot(33, true).1.iter().for_each(|packet| engine.send(1, packet));
     shoot(&engine);
-    viewer.until("live", |viewer| viewer.state().video_live);
+    viewer.until("live", |viewer| viewer.state().video_live && viewer.pictures.len() == 1);
     let epoch = viewer.state().epoch;
     engine.tell(&ToWorker::PauseFeed { feed: 1, paused: true });
     viewer.until("away", |viewer| !viewer.state().video_live);

@@ -27,6 +27,7 @@ async fn a_killed_worker_is_back_with_its_guests_and_a_keyframe_brings_the_pictu
         program: env!("CARGO_BIN_EXE_greenroom-media").into(),
         socket_path: socket.clone(),
         slot_count: 2,
+        hardware_decoding: true,
     };
     let attach = pipe.clone();
     let (handle, mut events) = start(config, Box::new(move |fd| *attach.lock().unwrap() = Some(fd)));
@@ -34,6 +35,7 @@ async fn a_killed_worker_is_back_with_its_guests_and_a_keyframe_brings_the_pictu
         feed: 1,
         peer: peer(),
         kind: MediaKind::Video,
+        screen: None,
         codec: Codec::Vp8,
         clock_rate: 90_000,
         channels: 1,
@@ -43,10 +45,13 @@ async fn a_killed_worker_is_back_with_its_guests_and_a_keyframe_brings_the_pictu
         capture_time_id: None,
     });
     let name = DisplayName::parse("Ada").unwrap();
-    handle.bind_slot(SlotId::try_from(1).unwrap(), Some(Occupant { peer: peer(), name }));
+    handle.bind_slot(SlotId::try_from(1).unwrap(), Some(Occupant { peer: peer(), name, screen: false }));
 
     let mut camera = Camera::new(VideoCodec::Vp8, 320, 180);
+    let mut status = handle.status();
     for life in 0..2 {
+        timeout(PATIENCE, status.wait_for(|status| *status == OutputStatus::Running)).await.unwrap().unwrap();
+        let mut viewer = Viewer::of(&socket, 1);
         let asked =
             async { while events.events.recv().await != Some(FromWorker::KeyFrameNeeded { feed: 1 }) {} };
         timeout(PATIENCE, asked).await.expect("a keyframe is asked for");
@@ -58,7 +63,6 @@ async fn a_killed_worker_is_back_with_its_guests_and_a_keyframe_brings_the_pictu
                 rustix::io::write(pipe.lock().unwrap().as_ref().unwrap(), &buffer[..length]).unwrap();
             }
         }
-        let mut viewer = Viewer::of(&socket, 1);
         viewer.until("the last picture", |viewer| {
             viewer.pictures.iter().any(|seen| seen.number == Some(life * 5 + 5))
         });
@@ -67,7 +71,6 @@ async fn a_killed_worker_is_back_with_its_guests_and_a_keyframe_brings_the_pictu
         if life == 0 {
             let killed = Instant::now();
             kill_worker();
-            let mut status = handle.status();
             timeout(PATIENCE, status.wait_for(|status| matches!(status, OutputStatus::Restarting { .. })))
                 .await
                 .unwrap()

@@ -37,6 +37,7 @@ impl Stage {
             id: 2,
             peer: peer(),
             kind: MediaKind::Audio,
+            screen: None,
             codec: Codec::Opus,
             payload_type: PAYLOAD_TYPE,
             red_payload_type: Some(RED_PAYLOAD_TYPE),

@@ -39,7 +39,10 @@ async fn a_killed_worker_is_restarted_and_told_everything_again() {
     let (handle, mut events) = supervise("/tmp/unused.sock", &pipes);
     handle.add_feed(feed(1));
     handle.pause_feed(1, true);
-    handle.bind_slot(SlotId::try_from(2).unwrap(), Some(Occupant { peer: peer(), name: name("Ada") }));
+    handle.bind_slot(
+        SlotId::try_from(2).unwrap(),
+        Some(Occupant { peer: peer(), name: name("Ada"), screen: false }),
+    );
     let state = "feed 1 paused, slot 2 Ada";
     let pid = worker_that_knows(&mut events, state).await;
     assert_eq!(*handle.status().borrow(), OutputStatus::Running);
@@ -68,7 +71,7 @@ async fn a_killed_worker_is_restarted_and_told_everything_again() {
     assert_eq!(*events.restarts.borrow(), 1);
     assert_eq!(pipes.lock().unwrap().len(), 2);
     let (from, jpeg) = timeout(WAIT, events.previews.recv()).await.unwrap().unwrap();
-    assert_eq!((from, &jpeg[..]), (peer(), &b"jpeg"[..]));
+    assert_eq!((from, &jpeg[..]), (peer().0, &b"jpeg"[..]));
 
     handle.shutdown(Duration::from_secs(5)).await;
     assert_eq!(*handle.status().borrow(), OutputStatus::Off);
@@ -91,7 +94,12 @@ async fn a_feed_that_kills_three_workers_is_given_up_and_the_others_live() {
 }
 
 async fn a_missing_program_and_a_taken_socket_are_told_in_words() {
-    let config = Config { program: "/nowhere/media".into(), socket_path: "/x".into(), slot_count: 1 };
+    let config = Config {
+        program: "/nowhere/media".into(),
+        socket_path: "/x".into(),
+        slot_count: 1,
+        hardware_decoding: false,
+    };
     let (handle, _events) = start(config, Box::new(|_| ()));
     let mut status = handle.status();
     let told = |status: &OutputStatus| matches!(status, OutputStatus::Failed { reason } if reason.contains("Install"));
@@ -118,7 +126,7 @@ fn supervise(socket: &str, pipes: &Arc<Mutex<Vec<OwnedFd>>>) -> (MediaHandle, Me
     let program: PathBuf = std::env::current_exe().unwrap();
     let pipes = pipes.clone();
     let keep = Box::new(move |pipe| pipes.lock().unwrap().push(pipe));
-    start(Config { program, socket_path: socket.into(), slot_count: 4 }, keep)
+    start(Config { program, socket_path: socket.into(), slot_count: 4, hardware_decoding: false }, keep)
 }
 
 /// Waits until a worker says that it has been told exactly this; returns its process id.
@@ -143,6 +151,7 @@ fn feed(feed: FeedId) -> Feed {
         feed,
         peer: peer(),
         kind: MediaKind::Video,
+        screen: None,
         codec: Codec::Vp8,
         clock_rate: 90_000,
         channels: 1,
@@ -185,7 +194,7 @@ fn worker() {
             return;
         };
         match serde_json::from_slice(&buffer[..length]).unwrap() {
-            ToWorker::Start { socket_path, slot_count } => {
+            ToWorker::Start { socket_path, slot_count, .. } => {
                 assert_eq!(slot_count, 4);
                 if socket_path == TAKEN {
                     std::process::exit(EXIT_SOCKET);
@@ -209,7 +218,10 @@ fn worker() {
             ToWorker::BindSlot { slot, occupant } => {
                 knows.push(format!("slot {} {}", slot.number(), occupant.unwrap().name));
             }
-            ToWorker::RemoveFeed { .. } | ToWorker::SetSteadiness { .. } | ToWorker::Previews { .. } => {}
+            ToWorker::RemoveFeed { .. }
+            | ToWorker::SetSteadiness { .. }
+            | ToWorker::BindSubject { .. }
+            | ToWorker::Previews { .. } => {}
         }
         say(&FromWorker::FeedFailed { feed: std::process::id(), reason: knows.join(", ") });
     }

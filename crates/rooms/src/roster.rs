@@ -139,6 +139,12 @@ pub(crate) struct Producer {
     pub born: u64,
 }
 
+impl Producer {
+    pub fn is_screen(&self) -> bool {
+        self.kind == MediaKind::Video && self.app_data.get("source").is_some_and(|source| source == "screen")
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Consumer {
     pub peer: PeerId,
@@ -401,7 +407,7 @@ impl Rooms {
 
     pub(crate) fn bind(&mut self, slot: SlotId, peer: PeerId) {
         let Some(name) = self.peers.get(&peer).map(|p| p.name.clone()) else { return };
-        self.push(Effect::Bind { slot, occupant: Some(wire::link::Occupant { peer, name }) });
+        self.push(Effect::Bind { slot, occupant: Some(wire::link::Occupant { peer, name, screen: false }) });
     }
 
     pub(crate) fn peer_info(&self, id: PeerId, peer: &Peer) -> PeerInfo {

@@ -2,7 +2,7 @@
 
 use crate::record::{Invite, RoomRecord};
 use crate::refusal::Refusal;
-use crate::roster::{Peer, Presence, Rooms};
+use crate::roster::{Peer, Presence, Producer, Rooms};
 use crate::time::{Now, rfc3339};
 use wire::dashboard::{GuestView, InviteState, InviteSummary, RoomView, TrackView};
 use wire::ortc::MediaKind;
@@ -17,6 +17,8 @@ pub struct ProducerView {
     pub id: ProducerId,
     pub peer: PeerId,
     pub kind: MediaKind,
+    /// Of a screen, not of a camera.
+    pub screen: bool,
     pub paused: bool,
 }
 
@@ -51,6 +53,12 @@ impl Rooms {
             hand_raised: peer.hand_raised,
             camera: self.track_view(id, MediaKind::Video),
             microphone: self.track_view(id, MediaKind::Audio),
+            screen: self
+                .tracks_of(id)
+                .iter()
+                .find(|track| track.screen && !track.paused)
+                .map(|track| track.id),
+            tally: None,
             quality: Quality::default(),
             picture: None,
             av_offset_ms: None,
@@ -60,8 +68,8 @@ impl Rooms {
     }
 
     fn track_view(&self, peer: PeerId, kind: MediaKind) -> TrackView {
-        let first =
-            self.producers_of(peer).map(|(_, producer)| producer).find(|producer| producer.kind == kind);
+        let mut own = self.producers_of(peer).map(|(_, producer)| producer);
+        let first = own.find(|producer| producer.kind == kind && !producer.is_screen());
         match first {
             _ if self.is_muted(peer, kind) => TrackView::MutedByHost,
             None => TrackView::Off,
@@ -173,14 +181,20 @@ impl Rooms {
 
     /// A peer's tracks, the oldest first.
     pub fn tracks_of(&self, peer: PeerId) -> Vec<ProducerView> {
-        self.producers_of(peer)
-            .map(|(id, p)| ProducerView { id, peer, kind: p.kind, paused: self.is_paused(p) })
-            .collect()
+        self.producers_of(peer).map(|(id, p)| self.producer_view(id, p)).collect()
     }
 
     pub fn track(&self, id: ProducerId) -> Option<ProducerView> {
-        let p = self.producers.get(&id)?;
-        Some(ProducerView { id, peer: p.peer, kind: p.kind, paused: self.is_paused(p) })
+        self.producers.get(&id).map(|producer| self.producer_view(id, producer))
+    }
+
+    fn producer_view(&self, id: ProducerId, p: &Producer) -> ProducerView {
+        ProducerView { id, peer: p.peer, kind: p.kind, screen: p.is_screen(), paused: self.is_paused(p) }
+    }
+
+    /// Whether a peer has a connection, not only a place that is kept.
+    pub fn is_here(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| matches!(peer.presence, Presence::Here(_)))
     }
 
     pub fn name_of(&self, peer: PeerId) -> Option<&wire::DisplayName> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use wire::dashboard::{Level, Snapshot};
 use wire::rest::{Health, OwnerReply, OwnerRequest, RoomDetails, RoomSummary};
 use wire::sfu::{JoinRoom, Joined, Notice, PeerReply, PeerRequest};
-use wire::{Failure, PeerId, RoomId};
+use wire::{Failure, RoomId};
 
 /// One socket's connection. A peer outlives it by its grace time, and is taken over by another session with
 /// its resume token.
@@ -34,7 +34,8 @@ pub const OUTBOX_CAPACITY: usize = 256;
 /// A JPEG of about 320 × 180 pixels.
 #[derive(Clone, Debug)]
 pub struct Preview {
-    pub peer: PeerId,
+    /// A peer, for their camera; a producer, for the screen it carries.
+    pub of: Uuid,
     pub jpeg: Arc<[u8]>,
 }
 

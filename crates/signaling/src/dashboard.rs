@@ -12,8 +12,9 @@ use axum::response::{IntoResponse, Response};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
 use wire::dashboard::{DashboardHello, DashboardMessage};
-use wire::{Code, Failure, PeerId};
+use wire::{Code, Failure};
 
 pub(crate) async fn upgrade<B: Backend>(
     State(app): State<App<B>>,
@@ -125,12 +126,12 @@ impl Page {
 
     /// Of what waited while the page was slow, only the newest picture of each guest is worth sending.
     async fn send_previews(&mut self, first: Preview) -> Result<(), Gone> {
-        let mut newest = HashMap::from([(first.peer, first)]);
+        let mut newest = HashMap::from([(first.of, first)]);
         while let Ok(preview) = self.feed.previews.try_recv() {
-            newest.insert(preview.peer, preview);
+            newest.insert(preview.of, preview);
         }
         for preview in newest.into_values() {
-            self.send(Message::Binary(picture(preview.peer, &preview.jpeg))).await?;
+            self.send(Message::Binary(picture(preview.of, &preview.jpeg))).await?;
         }
         Ok(())
     }
@@ -172,10 +173,10 @@ impl Page {
     }
 }
 
-/// `[peer id: 16 bytes][JPEG]`.
-fn picture(peer: PeerId, jpeg: &[u8]) -> Bytes {
+/// `[id: 16 bytes][JPEG]`.
+fn picture(of: Uuid, jpeg: &[u8]) -> Bytes {
     let mut message = Vec::with_capacity(16 + jpeg.len());
-    message.extend_from_slice(peer.0.as_bytes());
+    message.extend_from_slice(of.as_bytes());
     message.extend_from_slice(jpeg);
     message.into()
 }

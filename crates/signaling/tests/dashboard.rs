@@ -66,7 +66,7 @@ async fn the_page_gets_snapshots_levels_and_pictures() {
         (Some("levels"), Some(-20.0))
     );
 
-    assert!(studio.show_preview(Preview { peer, jpeg: vec![1, 2, 3].into() }));
+    assert!(studio.show_preview(Preview { of: peer.0, jpeg: vec![1, 2, 3].into() }));
     let Some(Message::Binary(picture)) = next(&mut page).await else { panic!("a picture") };
     assert_eq!((&picture[..16], &picture[16..]), (peer.0.as_bytes().as_slice(), [1, 2, 3].as_slice()));
 
@@ -115,7 +115,7 @@ async fn a_page_that_reads_nothing_loses_pictures_and_gets_the_newest_state() {
     let jpeg: std::sync::Arc<[u8]> = vec![7; 200_000].into();
     let mut dropped = 0;
     while dropped < 20 {
-        if !studio.show_preview(Preview { peer, jpeg: jpeg.clone() }) {
+        if !studio.show_preview(Preview { of: peer.0, jpeg: jpeg.clone() }) {
             dropped += 1;
             tokio::task::yield_now().await;
         }

@@ -35,6 +35,7 @@ pub struct Config {
     pub max_peers_per_room: usize,
     pub grace: Duration,
     pub slot_count: u8,
+    pub hardware_decoding: bool,
     pub data_dir: PathBuf,
     pub obs: ObsConfig,
 }
@@ -104,6 +105,7 @@ pub struct RawStorage {
 #[serde(default, deny_unknown_fields)]
 pub struct RawObs {
     pub slots: Option<u8>,
+    pub hardware_decoding: Option<bool>,
     pub media_worker: Option<PathBuf>,
     pub plugin: Option<PathBuf>,
     pub socket: Option<PathBuf>,
@@ -147,6 +149,7 @@ impl Config {
             max_peers_per_room: 15,
             grace: Duration::from_secs(30),
             slot_count: 6,
+            hardware_decoding: true,
             data_dir,
             obs: ObsConfig::default(),
         }
@@ -193,6 +196,9 @@ impl Config {
         }
         if let Some(slots) = raw.obs.slots {
             config.slot_count = within("obs.slots", slots, 1..=SlotId::MAX, "1 to 16")?;
+        }
+        if let Some(wanted) = raw.obs.hardware_decoding {
+            config.hardware_decoding = wanted;
         }
         config.obs =
             ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };

@@ -154,6 +154,7 @@ fn start_media(config: &Config, workers: WorkerPool) -> (MediaHandle, outputs::o
         program: places::media_worker(config.obs.media_worker.clone()),
         socket_path: places::obs_socket(config.obs.socket.clone()),
         slot_count: config.slot_count,
+        hardware_decoding: config.hardware_decoding,
     };
     outputs::obs::start(media, Box::new(move |pipe| workers.attach_media_pipe(pipe)))
 }

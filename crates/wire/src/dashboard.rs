@@ -1,13 +1,14 @@
 //! What the dashboard is shown: whole snapshots over `GET /api/dashboard` (a WebSocket), and preview pictures.
 //!
 //! The first message from the page is `{ "token": "<owner token>" }`. The server then sends [`DashboardMessage`]s
-//! as JSON text, and binary messages: one preview each, `[peer id: 16 bytes][JPEG]`.
+//! as JSON text, and binary messages: one preview each, `[id: 16 bytes][JPEG]`; the id is
+//! the peer's, or that of the producer of a shared screen.
 
 use crate::ids::*;
 use crate::link::Steadiness;
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::rest::RoomStatus;
-use crate::sfu::{PeerState, Role};
+use crate::sfu::{PeerState, Role, Tally};
 use crate::stats::Quality;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -71,6 +72,10 @@ pub struct GuestView {
     pub hand_raised: bool,
     pub camera: TrackView,
     pub microphone: TrackView,
+    /// The screen they share: its previews come under this id.
+    pub screen: Option<ProducerId>,
+    /// Whether OBS shows them; absent while no source can.
+    pub tally: Option<Tally>,
     pub quality: Quality,
     /// Of their picture as handed to OBS, or to the dashboard alone; absent until one is.
     pub picture: Option<PictureSize>,

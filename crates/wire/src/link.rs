@@ -4,7 +4,7 @@
 //!
 //! * `GREENROOM_LINK`: a `SOCK_SEQPACKET` socket pair. Engine to worker: one JSON [`ToWorker`] per message.
 //!   Worker to engine: first byte [`TAG_EVENT`] then one JSON [`FromWorker`], or [`TAG_PREVIEW`] then
-//!   `[peer id: 16 bytes][JPEG]`, or [`TAG_BLAME`] then a feed, u32 little-endian: the last words of a worker
+//!   `[id: 16 bytes][JPEG]` (of a camera the peer's, of a shared screen the producer's), or [`TAG_BLAME`] then a feed, u32 little-endian: the last words of a worker
 //!   that crashes in this feed's decoder. At most [`MAX_MESSAGE`] bytes.
 //! * `GREENROOM_MEDIA`: the read end of a pipe of media records, written by the forwarding thread without
 //!   ever blocking: when it is full the record is dropped and counted. A record is written by one `write`
@@ -21,7 +21,7 @@
 //!
 //! End of file on either is the end of the engine: the worker exits.
 
-use crate::ids::PeerId;
+use crate::ids::{PeerId, ProducerId};
 use crate::name::{DisplayName, SlotId};
 use crate::ortc::MediaKind;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,8 @@ pub struct Feed {
     pub feed: FeedId,
     pub peer: PeerId,
     pub kind: MediaKind,
+    /// Of a shared screen: its producer.
+    pub screen: Option<ProducerId>,
     pub codec: Codec,
     pub clock_rate: u32,
     pub channels: u8,
@@ -81,8 +83,11 @@ pub enum ToWorker {
     Start {
         socket_path: String,
         slot_count: u8,
+        /// Whether pictures may be decoded by the graphics card.
+        hardware_decoding: bool,
     },
-    /// A guest's track begins. A peer has at most one feed of a kind at a time; a second replaces the first.
+    /// A guest's track begins. A peer has at most one feed of a kind, and one of a screen, at a time; a second replaces
+    /// the first.
     AddFeed(Feed),
     RemoveFeed {
         feed: FeedId,
@@ -101,6 +106,12 @@ pub enum ToWorker {
     SetSteadiness {
         peer: PeerId,
         steadiness: Steadiness,
+    },
+    /// Who an OBS source that follows this subject is shown. `None`: nobody. What is on screen stays until the
+    /// newcomer's first picture, or for about a second.
+    BindSubject {
+        subject: Subject,
+        occupant: Option<Occupant>,
     },
     /// Whether anybody looks at previews.
     Previews {
@@ -126,6 +137,63 @@ pub enum Steadiness {
 pub struct Occupant {
     pub peer: PeerId,
     pub name: DisplayName,
+    /// Their screen, without sound, instead of themselves.
+    pub screen: bool,
+}
+
+/// What an OBS source follows instead of one slot: as `frame_ipc::Subject`, which says what each means.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Subject {
+    pub who: Who,
+    /// Shown while `who` is away.
+    pub stand_in: Option<SlotId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    Slot(SlotId),
+    Speaker {
+        sensitivity: Sensitivity,
+        hold_ms: u16,
+    },
+    Screen,
+    /// As a stranger wrote it.
+    Person(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sensitivity {
+    Low,
+    Normal,
+    High,
+}
+
+/// Where OBS sources get their picture from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    Slot(SlotId),
+    Subject(Subject),
+}
+
+/// A place that OBS sources are bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    pub place: Place,
+    pub scene: Scene,
+    /// How high the largest of them is drawn, in pixels of the canvas; 0: not known.
+    pub height: u16,
+}
+
+/// The best of the scenes that show a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scene {
+    Hidden,
+    Preview,
+    Program,
 }
 
 /// What the worker tells the engine.
@@ -138,8 +206,11 @@ pub enum FromWorker {
     KeyFrameNeeded { feed: FeedId },
     /// About ten a second for every peer with sound.
     Levels { levels: Vec<crate::dashboard::Level> },
-    /// The slots whose picture somebody sees. When that changes, and with every report.
-    Shown { slots: Vec<SlotId> },
+    /// The slots whose picture somebody sees, and every subject that is followed. When that changes, and with every
+    /// report.
+    Used { places: Vec<Use> },
+    /// Packets of this picture have stopped coming, or come again. While nothing was said, they come.
+    Flow { feed: FeedId, flowing: bool },
     /// Once a second.
     Report { feeds: Vec<FeedReport>, readers: u32 },
     /// The feed cannot be decoded here; the reason is for the streamer.

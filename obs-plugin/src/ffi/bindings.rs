@@ -36,6 +36,9 @@ pub mod _bindgen_ty_1 {
 unsafe extern "C" {
     pub fn blog(log_level: ::core::ffi::c_int, format: *const ::core::ffi::c_char, ...);
 }
+unsafe extern "C" {
+    pub fn bfree(ptr: *mut ::core::ffi::c_void);
+}
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct text_lookup {
@@ -52,6 +55,32 @@ unsafe extern "C" {
         out: *mut *const ::core::ffi::c_char,
     ) -> bool;
 }
+pub mod gs_color_format {
+    pub type Type = ::core::ffi::c_uint;
+    pub const GS_UNKNOWN: Type = 0;
+    pub const GS_A8: Type = 1;
+    pub const GS_R8: Type = 2;
+    pub const GS_RGBA: Type = 3;
+    pub const GS_BGRX: Type = 4;
+    pub const GS_BGRA: Type = 5;
+    pub const GS_R10G10B10A2: Type = 6;
+    pub const GS_RGBA16: Type = 7;
+    pub const GS_R16: Type = 8;
+    pub const GS_RGBA16F: Type = 9;
+    pub const GS_RGBA32F: Type = 10;
+    pub const GS_RG16F: Type = 11;
+    pub const GS_RG32F: Type = 12;
+    pub const GS_R16F: Type = 13;
+    pub const GS_R32F: Type = 14;
+    pub const GS_DXT1: Type = 15;
+    pub const GS_DXT3: Type = 16;
+    pub const GS_DXT5: Type = 17;
+    pub const GS_R8G8: Type = 18;
+    pub const GS_RGBA_UNORM: Type = 19;
+    pub const GS_BGRX_UNORM: Type = 20;
+    pub const GS_BGRA_UNORM: Type = 21;
+    pub const GS_RG16: Type = 22;
+}
 pub mod gs_color_space {
     pub type Type = ::core::ffi::c_uint;
     pub const GS_CS_SRGB: Type = 0;
@@ -60,6 +89,60 @@ pub mod gs_color_space {
     pub const GS_CS_709_SCRGB: Type = 3;
 }
 pub type gs_effect_t = u8;
+pub mod gs_image_alpha_mode {
+    pub type Type = ::core::ffi::c_uint;
+    pub const GS_IMAGE_ALPHA_STRAIGHT: Type = 0;
+    pub const GS_IMAGE_ALPHA_PREMULTIPLY_SRGB: Type = 1;
+    pub const GS_IMAGE_ALPHA_PREMULTIPLY: Type = 2;
+}
+unsafe extern "C" {
+    pub fn gs_create_texture_file_data2(
+        file: *const ::core::ffi::c_char,
+        alpha_mode: gs_image_alpha_mode::Type,
+        format: *mut gs_color_format::Type,
+        cx: *mut u32,
+        cy: *mut u32,
+    ) -> *mut u8;
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct vec2 {
+    pub __bindgen_anon_1: vec2__bindgen_ty_1,
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub union vec2__bindgen_ty_1 {
+    pub __bindgen_anon_1: vec2__bindgen_ty_1__bindgen_ty_1,
+    pub ptr: [f32; 2usize],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct vec2__bindgen_ty_1__bindgen_ty_1 {
+    pub x: f32,
+    pub y: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of vec2__bindgen_ty_1__bindgen_ty_1"]
+        [::core::mem::size_of::<vec2__bindgen_ty_1__bindgen_ty_1>() - 8usize];
+    ["Alignment of vec2__bindgen_ty_1__bindgen_ty_1"]
+        [::core::mem::align_of::<vec2__bindgen_ty_1__bindgen_ty_1>() - 4usize];
+    ["Offset of field: vec2__bindgen_ty_1__bindgen_ty_1::x"]
+        [::core::mem::offset_of!(vec2__bindgen_ty_1__bindgen_ty_1, x) - 0usize];
+    ["Offset of field: vec2__bindgen_ty_1__bindgen_ty_1::y"]
+        [::core::mem::offset_of!(vec2__bindgen_ty_1__bindgen_ty_1, y) - 4usize];
+};
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of vec2__bindgen_ty_1"][::core::mem::size_of::<vec2__bindgen_ty_1>() - 8usize];
+    ["Alignment of vec2__bindgen_ty_1"][::core::mem::align_of::<vec2__bindgen_ty_1>() - 4usize];
+    ["Offset of field: vec2__bindgen_ty_1::ptr"][::core::mem::offset_of!(vec2__bindgen_ty_1, ptr) - 0usize];
+};
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of vec2"][::core::mem::size_of::<vec2>() - 8usize];
+    ["Alignment of vec2"][::core::mem::align_of::<vec2>() - 4usize];
+};
 pub mod audio_format {
     pub type Type = ::core::ffi::c_uint;
     pub const AUDIO_FORMAT_UNKNOWN: Type = 0;
@@ -205,6 +288,12 @@ pub mod obs_combo_type {
     pub const OBS_COMBO_TYPE_EDITABLE: Type = 1;
     pub const OBS_COMBO_TYPE_LIST: Type = 2;
 }
+pub mod obs_path_type {
+    pub type Type = ::core::ffi::c_uint;
+    pub const OBS_PATH_FILE: Type = 0;
+    pub const OBS_PATH_FILE_SAVE: Type = 1;
+    pub const OBS_PATH_DIRECTORY: Type = 2;
+}
 pub mod obs_text_type {
     pub type Type = ::core::ffi::c_uint;
     pub const OBS_TEXT_DEFAULT: Type = 0;
@@ -248,11 +337,31 @@ unsafe extern "C" {
     ) -> *mut obs_property_t;
 }
 unsafe extern "C" {
+    pub fn obs_properties_add_int(
+        props: *mut obs_properties_t,
+        name: *const ::core::ffi::c_char,
+        description: *const ::core::ffi::c_char,
+        min: ::core::ffi::c_int,
+        max: ::core::ffi::c_int,
+        step: ::core::ffi::c_int,
+    ) -> *mut obs_property_t;
+}
+unsafe extern "C" {
     pub fn obs_properties_add_text(
         props: *mut obs_properties_t,
         name: *const ::core::ffi::c_char,
         description: *const ::core::ffi::c_char,
         type_: obs_text_type::Type,
+    ) -> *mut obs_property_t;
+}
+unsafe extern "C" {
+    pub fn obs_properties_add_path(
+        props: *mut obs_properties_t,
+        name: *const ::core::ffi::c_char,
+        description: *const ::core::ffi::c_char,
+        type_: obs_path_type::Type,
+        filter: *const ::core::ffi::c_char,
+        default_path: *const ::core::ffi::c_char,
     ) -> *mut obs_property_t;
 }
 unsafe extern "C" {
@@ -265,6 +374,13 @@ unsafe extern "C" {
     ) -> *mut obs_property_t;
 }
 unsafe extern "C" {
+    pub fn obs_properties_add_color(
+        props: *mut obs_properties_t,
+        name: *const ::core::ffi::c_char,
+        description: *const ::core::ffi::c_char,
+    ) -> *mut obs_property_t;
+}
+unsafe extern "C" {
     pub fn obs_properties_add_button2(
         props: *mut obs_properties_t,
         name: *const ::core::ffi::c_char,
@@ -273,11 +389,27 @@ unsafe extern "C" {
         priv_: *mut ::core::ffi::c_void,
     ) -> *mut obs_property_t;
 }
+pub type obs_property_modified_t = ::core::option::Option<
+    unsafe extern "C" fn(
+        props: *mut obs_properties_t,
+        property: *mut obs_property_t,
+        settings: *mut obs_data_t,
+    ) -> bool,
+>;
+unsafe extern "C" {
+    pub fn obs_property_set_modified_callback(p: *mut obs_property_t, modified: obs_property_modified_t);
+}
+unsafe extern "C" {
+    pub fn obs_property_set_visible(p: *mut obs_property_t, visible: bool);
+}
 unsafe extern "C" {
     pub fn obs_property_set_long_description(
         p: *mut obs_property_t,
         long_description: *const ::core::ffi::c_char,
     );
+}
+unsafe extern "C" {
+    pub fn obs_property_int_set_suffix(p: *mut obs_property_t, suffix: *const ::core::ffi::c_char);
 }
 unsafe extern "C" {
     pub fn obs_property_list_clear(p: *mut obs_property_t);
@@ -325,10 +457,22 @@ pub struct obs_source {
 }
 #[repr(C)]
 #[derive(Copy, Clone)]
+pub struct obs_scene {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct obs_scene_item {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
 pub struct obs_module {
     _unused: [u8; 0],
 }
 pub type obs_source_t = obs_source;
+pub type obs_scene_t = obs_scene;
+pub type obs_sceneitem_t = obs_scene_item;
 pub type obs_module_t = obs_module;
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -656,6 +800,16 @@ pub mod obs_scale_type {
     pub const OBS_SCALE_LANCZOS: Type = 4;
     pub const OBS_SCALE_AREA: Type = 5;
 }
+pub mod obs_bounds_type {
+    pub type Type = ::core::ffi::c_uint;
+    pub const OBS_BOUNDS_NONE: Type = 0;
+    pub const OBS_BOUNDS_STRETCH: Type = 1;
+    pub const OBS_BOUNDS_SCALE_INNER: Type = 2;
+    pub const OBS_BOUNDS_SCALE_OUTER: Type = 3;
+    pub const OBS_BOUNDS_SCALE_TO_WIDTH: Type = 4;
+    pub const OBS_BOUNDS_SCALE_TO_HEIGHT: Type = 5;
+    pub const OBS_BOUNDS_MAX_ONLY: Type = 6;
+}
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct obs_video_info {
@@ -858,7 +1012,27 @@ unsafe extern "C" {
     pub fn obs_get_frame_interval_ns() -> u64;
 }
 unsafe extern "C" {
+    pub fn obs_enum_scenes(
+        enum_proc: ::core::option::Option<
+            unsafe extern "C" fn(arg1: *mut ::core::ffi::c_void, arg2: *mut obs_source_t) -> bool,
+        >,
+        param: *mut ::core::ffi::c_void,
+    );
+}
+unsafe extern "C" {
+    pub fn obs_source_release(source: *mut obs_source_t);
+}
+unsafe extern "C" {
+    pub fn obs_source_get_ref(source: *mut obs_source_t) -> *mut obs_source_t;
+}
+unsafe extern "C" {
     pub fn obs_source_get_name(source: *const obs_source_t) -> *const ::core::ffi::c_char;
+}
+unsafe extern "C" {
+    pub fn obs_source_active(source: *const obs_source_t) -> bool;
+}
+unsafe extern "C" {
+    pub fn obs_source_showing(source: *const obs_source_t) -> bool;
 }
 unsafe extern "C" {
     pub fn obs_source_set_audio_mixers(source: *mut obs_source_t, mixers: u32);
@@ -880,4 +1054,32 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn obs_source_set_async_decoupled(source: *mut obs_source_t, decouple: bool);
+}
+unsafe extern "C" {
+    pub fn obs_scene_from_source(source: *const obs_source_t) -> *mut obs_scene_t;
+}
+unsafe extern "C" {
+    pub fn obs_scene_enum_items(
+        scene: *mut obs_scene_t,
+        callback: ::core::option::Option<
+            unsafe extern "C" fn(
+                arg1: *mut obs_scene_t,
+                arg2: *mut obs_sceneitem_t,
+                arg3: *mut ::core::ffi::c_void,
+            ) -> bool,
+        >,
+        param: *mut ::core::ffi::c_void,
+    );
+}
+unsafe extern "C" {
+    pub fn obs_sceneitem_get_source(item: *const obs_sceneitem_t) -> *mut obs_source_t;
+}
+unsafe extern "C" {
+    pub fn obs_sceneitem_get_bounds_type(item: *const obs_sceneitem_t) -> obs_bounds_type::Type;
+}
+unsafe extern "C" {
+    pub fn obs_sceneitem_get_bounds(item: *const obs_sceneitem_t, bounds: *mut vec2);
+}
+unsafe extern "C" {
+    pub fn obs_sceneitem_visible(item: *const obs_sceneitem_t) -> bool;
 }

@@ -9,6 +9,7 @@
 mod bindings;
 mod callbacks;
 mod module;
+mod properties;
 mod sink;
 
 use bindings as obs;

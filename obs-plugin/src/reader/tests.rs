@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::settings::Away;
-use frame_ipc::{Host, Plane, SlotState, SlotWriter, VideoFrame};
+use frame_ipc::{Host, Plane, Scene, SlotState, SlotWriter, Subject, VideoFrame, Who};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -39,6 +39,15 @@ impl Sink for Notebook {
         Canvas { tick_ns: 0, frame_ns: 400_000_000 }
     }
 
+    fn load_image(&self, path: &str) -> Option<Image> {
+        let rgba = [255, 255, 255, 255].repeat(16 * 16);
+        (path == "white").then_some(Image { width: 16, height: 16, rgba })
+    }
+
+    fn drawn_height(&self) -> u16 {
+        360
+    }
+
     fn log(&self, text: &str) {
         let _ = self.0.send(Seen::Log(text.to_owned()));
     }
@@ -55,10 +64,13 @@ impl Play {
     fn new(name: &str, away: Away) -> Self {
         let folder = std::env::temp_dir().join(format!("greenroom-reader-{}-{name}", std::process::id()));
         let path = folder.join("obs.sock");
-        let board = Arc::new(Board::new(Wishes { slot: 1, away, audio: true, shown: true }).unwrap());
+        let (board, changes) = Board::new().unwrap();
+        board.set(wishes(1, away));
+        board.set_shown(true);
+        let board = Arc::new(board);
         let (send, seen) = sync_channel(1024);
         let wanted = board.clone();
-        let thread = std::thread::spawn(move || run(&wanted, &Notebook(send), || Ok(path.clone())));
+        let thread = std::thread::spawn(move || run(&wanted, changes, &Notebook(send), || Ok(path.clone())));
         Self { folder, board, seen, thread: Some(thread) }
     }
 
@@ -78,6 +90,17 @@ impl Play {
 
     fn is_quiet(&self) -> bool {
         self.seen.try_iter().all(|seen| matches!(seen, Seen::Log(_)))
+    }
+}
+
+fn wishes(slot: u8, away: Away) -> Wishes {
+    Wishes {
+        subject: Subject::slot(slot),
+        picture: true,
+        audio: true,
+        away,
+        away_after_ns: 0,
+        card: CardStyle::default(),
     }
 }
 
@@ -158,7 +181,7 @@ fn sound_is_sent_ahead_and_only_while_it_is_wanted() {
 
     // Far too late, even with the canvas frame added.
     writer.write_audio(&[&[0.5; 480]], 480, 48_000, now_ns().saturating_sub(900_000_000)).unwrap();
-    play.board.set(1, Away::Hold, false);
+    play.board.set(Wishes { audio: false, ..wishes(1, Away::Hold) });
     // The first of these may come in the turn in which the wish is made, the second cannot.
     for value in [2, 3] {
         write(&mut writer, value);
@@ -178,7 +201,7 @@ fn a_source_bound_to_another_slot_forgets_the_first() {
     enter(&mut second, "Bob");
     write(&mut first, 1);
     play.next(|seen| *seen == Seen::Picture(64, 1));
-    play.board.set(2, Away::Transparent, true);
+    play.board.set(wishes(2, Away::Transparent));
     assert_eq!(play.next(|_| true), Seen::Blank);
     write(&mut first, 1);
     write(&mut second, 2);
@@ -224,4 +247,59 @@ fn the_log_is_not_flooded_while_the_engine_is_away() {
         }
     }
     assert!(lines <= 1, "{lines}");
+}
+
+#[test]
+fn a_source_that_follows_somebody_goes_from_one_to_the_next_without_a_card_between() {
+    let play = Play::new("follow", Away::Slate);
+    let subject = Subject { who: Who::Screen, stand_in: Some(1) };
+    play.board.set(Wishes { subject: subject.clone(), ..wishes(1, Away::Slate) });
+    let host = play.host();
+    while host.followed().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(host.followed()[0].subject, subject);
+    let mut writer = host.slot(host.followed()[0].slot).unwrap();
+    enter(&mut writer, "Ada");
+    write(&mut writer, 1);
+    play.next(|seen| *seen == Seen::Picture(64, 1));
+    let occupant = Some("Bob".to_owned());
+    writer.set_state(SlotState { occupant, video_live: true, audio_live: true, epoch: 2 });
+    std::thread::sleep(Duration::from_millis(50));
+    write(&mut writer, 2);
+    assert_eq!(play.next(|_| true), Seen::Picture(64, 2));
+}
+
+#[test]
+fn the_engine_is_told_what_is_on_air_and_how_large() {
+    let play = Play::new("look", Away::Hold);
+    let host = play.host();
+    let until = |scene, height| {
+        while host.readers()[0].look != (Look { scene, height }) {
+            std::thread::yield_now();
+        }
+    };
+    // Once a second it is looked up.
+    until(Scene::Preview, 360);
+    play.board.set_active(true);
+    until(Scene::Program, 360);
+    play.board.set_shown(false);
+    until(Scene::Hidden, 0);
+    play.board.set(Wishes { picture: false, ..wishes(1, Away::Hold) });
+    play.board.set_shown(true);
+    play.board.set(wishes(1, Away::Hold));
+    until(Scene::Program, 360);
+}
+
+#[test]
+fn the_card_is_the_streamers_own_picture_if_it_can_be_read() {
+    let play = Play::new("card", Away::Slate);
+    let styled = |image: &str| {
+        let card = CardStyle { ground: [0, 0, 0], image: image.into() };
+        play.board.set(Wishes { card, ..wishes(1, Away::Slate) });
+    };
+    styled("white");
+    assert_eq!(play.next(|seen| matches!(seen, Seen::Picture(16, _))), Seen::Picture(16, 235));
+    styled("no such file");
+    assert_eq!(play.next(|seen| matches!(seen, Seen::Picture(1280, _))), Seen::Picture(1280, 16));
 }

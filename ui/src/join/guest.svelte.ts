@@ -18,6 +18,8 @@ export class Guest {
   readonly choices: Remembered = $state(recall());
   video: DeviceState = $state.raw({ is: 'asking' });
   audio: DeviceState = $state.raw({ is: 'asking' });
+  /** The screen being shared. */
+  screen: MediaStreamTrack | null = $state.raw(null);
   microphoneMuted = $state(false);
   microphoneLevel = $state(0);
   devices: DeviceList = $state.raw(NO_DEVICES);
@@ -83,7 +85,7 @@ export class Guest {
       if (!line.own && !this.chatOpen) this.unread += 1;
     });
     client.on('resume', resume => rememberStay(this.link, resume, client.snapshot.phase.name !== 'ended'));
-    client.on('trouble', (kind, error) => this.#say(`Your browser and the studio could not agree on ${kind === 'audio' ? 'sound' : 'video'}: ${error.message}`));
+    client.on('trouble', (kind, error) => this.#say(`Your browser and the studio could not agree on ${{ audio: 'sound', video: 'video', screen: 'your screen' }[kind]}: ${error.message}`));
     this.#publish('audio');
     this.#publish('video');
     this.ending = null;
@@ -118,6 +120,34 @@ export class Guest {
     this.#release('video');
     this.video = { is: 'off' };
     this.#publish('video');
+  }
+
+  get canShareScreen(): boolean {
+    return 'getDisplayMedia' in navigator.mediaDevices;
+  }
+
+  async toggleScreen(): Promise<void> {
+    if (this.screen !== null) return this.#endScreen();
+    try {
+      const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 30 }, width: { max: 1920 }, height: { max: 1080 } }, audio: false });
+      const [track] = stream.getVideoTracks();
+      if (track === undefined || this.#client === null) return track?.stop();
+      track.contentHint = 'detail';
+      // The browser has a button of its own for that.
+      track.addEventListener('ended', () => this.screen === track && this.#endScreen());
+      this.screen = track;
+      this.#client.send('screen', { track, muted: false });
+    } catch (error) {
+      // Whoever closes the browser's question has changed their mind; that needs no words.
+      const refused = error instanceof Error && error.name === 'NotAllowedError' && !/system/i.test(error.message);
+      if (!refused) this.#say('Your screen cannot be shared: allow screen recording for your browser in the system’s privacy settings, then try again.');
+    }
+  }
+
+  #endScreen(): void {
+    this.screen?.stop();
+    this.screen = null;
+    this.#client?.send('screen', { track: null, muted: false });
   }
 
   choose(kind: MediaKind, deviceId: string): void {
@@ -266,6 +296,8 @@ export class Guest {
     this.#client = null;
     this.ending = ending;
     this.chatOpen = false;
+    this.screen?.stop();
+    this.screen = null;
     for (const kind of ['video', 'audio'] as const) {
       this.#release(kind);
       this[kind] = { is: 'off' };

@@ -21,7 +21,10 @@ import type { TransportId } from './wire/TransportId';
 /** `new`: nothing to send or receive yet. `failed` heals too, but by new transports. */
 export type MediaState = 'new' | 'connecting' | 'connected' | 'interrupted' | 'failed';
 
-/** What this guest wants to send of one kind; the plane makes it so. */
+/** What a guest sends: sound, the camera's picture, and a screen as a second picture. */
+export type Source = MediaKind | 'screen';
+
+/** What this guest wants to send of one source; the plane makes it so. A screen without a track is not sent at all. */
 export interface Outgoing {
   track: MediaStreamTrack | null;
   muted: boolean;
@@ -31,6 +34,7 @@ export interface Incoming {
   producerId: ProducerId;
   peerId: PeerId;
   kind: MediaKind;
+  screen: boolean;
 }
 
 /** What another peer sends and we may receive. */
@@ -52,7 +56,7 @@ export interface MediaPlaneEvents {
   /** The transports cannot be mended: make a new plane. */
   broken: [];
   /** One track cannot be sent or received; the rest goes on. */
-  trouble: [kind: MediaKind, error: Refusal];
+  trouble: [source: Source, error: Refusal];
 }
 
 /** How the plane finds what this browser can do; tests give a device of their own. */
@@ -60,21 +64,21 @@ export type MakeDevice = () => Promise<DeviceType>;
 
 export class MediaPlane extends Emitter<MediaPlaneEvents> {
   readonly #ask: () => Ask;
-  readonly #outgoing: Readonly<Record<MediaKind, Outgoing>>;
+  readonly #outgoing: Readonly<Record<Source, Outgoing>>;
   readonly #makeDevice: MakeDevice;
   #device: DeviceType | null = null;
   readonly #transports: Partial<Record<Direction, Transport>> = {};
-  readonly #producers = new Map<MediaKind, Producer>();
+  readonly #producers = new Map<Source, Producer>();
   /** A null stands for one that is being set up. */
   readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean; starved: boolean; layer: number | null }>();
-  readonly #queues: Record<MediaKind, Promise<void>> = { audio: Promise.resolve(), video: Promise.resolve() };
+  readonly #queues: Record<Source, Promise<void>> = { audio: Promise.resolve(), video: Promise.resolve(), screen: Promise.resolve() };
   readonly #mending = new Map<Direction, ReturnType<typeof setTimeout>>();
   /** How high the others' pictures are shown, in pixels of the screen; null: nobody has said. */
   #shownHeight: number | null = null;
   #closed = false;
 
   /** `ask` gives the channel of the moment: a plane outlives connections. `outgoing` is read whenever {@link sync} is called. */
-  constructor(ask: () => Ask, outgoing: Readonly<Record<MediaKind, Outgoing>>, makeDevice: MakeDevice = () => Device.factory()) {
+  constructor(ask: () => Ask, outgoing: Readonly<Record<Source, Outgoing>>, makeDevice: MakeDevice = () => Device.factory()) {
     super();
     this.#ask = ask;
     this.#outgoing = outgoing;
@@ -123,11 +127,12 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     await Promise.all(directions.map(direction => this.#open(direction, iceServers)));
     this.sync('audio');
     this.sync('video');
+    this.sync('screen');
   }
 
-  /** Makes what is sent of a kind as {@link Outgoing} says. Calls queue; each reads the latest wish. */
-  sync(kind: MediaKind): void {
-    this.#queues[kind] = this.#queues[kind].then(() => this.#settle(kind)).catch(error => this.#report(kind, error));
+  /** Makes what is sent of a source as {@link Outgoing} says. Calls queue; each reads the latest wish. */
+  sync(source: Source): void {
+    this.#queues[source] = this.#queues[source].then(() => this.#settle(source)).catch(error => this.#report(source, error));
   }
 
   /** From now on the others' pictures are shown that high: asks for the layers that fit. */
@@ -138,7 +143,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
 
   /** Resolves when everything asked of {@link sync} so far has been done. */
   async settled(): Promise<void> {
-    await Promise.all([this.#queues.audio, this.#queues.video]);
+    await Promise.all(Object.values(this.#queues));
   }
 
   /**
@@ -199,21 +204,23 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
       this.#ask()('connect-transport', { transportId: transport.id, dtlsParameters: parameters }).then(() => done(), fail);
     });
     transport.on('produce', ({ kind, rtpParameters, appData }, done, fail) => {
-      const paused = this.#outgoing[kind].muted;
+      const paused = this.#outgoing[appData.source === 'screen' ? 'screen' : kind].muted;
       const request = { transportId: transport.id, kind, rtpParameters: rtpParameters as RtpParameters, appData, paused };
       this.#ask()('produce', request).then(done, fail);
     });
     transport.on('connectionstatechange', () => this.#onConnectionState(direction));
   }
 
-  async #settle(kind: MediaKind): Promise<void> {
+  async #settle(source: Source): Promise<void> {
     if (this.#closed || this.#device === null) return;
-    const { track, muted } = this.#outgoing[kind];
-    const producer = this.#producers.get(kind);
+    const { track, muted } = this.#outgoing[source];
+    const producer = this.#producers.get(source);
     if (producer === undefined) {
-      if (track !== null && track.readyState === 'live' && this.#device.canProduce(kind)) await this.#produce(kind, track);
+      const kind = source === 'audio' ? 'audio' : 'video';
+      if (track !== null && track.readyState === 'live' && this.#device.canProduce(kind)) await this.#produce(source, track);
       return;
     }
+    if (source === 'screen' && track === null) return this.#endScreen(producer);
     // Muting takes the track away from the encoder instead of disabling it: nothing leaves this computer,
     // and the level meter can still say "you are muted" to somebody who speaks.
     const attached = muted ? null : track;
@@ -225,33 +232,51 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     else producer.resume();
   }
 
-  async #produce(kind: MediaKind, track: MediaStreamTrack): Promise<void> {
+  async #endScreen(producer: Producer): Promise<void> {
+    this.#producers.delete('screen');
+    producer.close();
+    this.#changed();
+    await this.#ask()('close-producer', { producerId: producer.id });
+  }
+
+  async #produce(source: Source, track: MediaStreamTrack): Promise<void> {
     const transport = this.#transports.send;
     if (transport === undefined) return;
     const producer = await transport.produce({
       track,
       stopTracks: false,
       disableTrackOnPause: false,
-      appData: { source: kind === 'audio' ? 'microphone' : 'camera' },
-      ...(kind === 'audio' ? { codecOptions: MICROPHONE } : this.#cameraOptions(track)),
+      appData: { source: { audio: 'microphone', video: 'camera', screen: 'screen' }[source] },
+      ...(source === 'audio' ? { codecOptions: MICROPHONE } : source === 'screen' ? this.#screenOptions() : this.#cameraOptions(track)),
     });
     if (this.#closed) return producer.close();
-    this.#producers.set(kind, producer);
-    if (this.#outgoing[kind].muted) producer.pause();
+    this.#producers.set(source, producer);
+    if (this.#outgoing[source].muted) producer.pause();
     this.#changed();
-    return this.#settle(kind);
+    return this.#settle(source);
+  }
+
+  #vp8() {
+    return this.#device?.sendRtpCapabilities.codecs?.find(codec => codec.mimeType.toLowerCase() === 'video/vp8');
+  }
+
+  /** One size: what is written on a screen cannot be read in a smaller one. */
+  #screenOptions() {
+    const options = { encodings: [{ maxBitrate: SCREEN_BITRATE }], codecOptions: { videoGoogleStartBitrate: CAMERA_START_KBITS } };
+    const vp8 = this.#vp8();
+    return vp8 === undefined ? options : { ...options, codec: vp8 };
   }
 
   #cameraOptions(track: MediaStreamTrack) {
-    const vp8 = this.#device?.sendRtpCapabilities.codecs?.find(codec => codec.mimeType.toLowerCase() === 'video/vp8');
+    const vp8 = this.#vp8();
     const encodings = cameraEncodings(track.getSettings().height);
     const options = { encodings, codecOptions: { videoGoogleStartBitrate: CAMERA_START_KBITS } };
     return vp8 === undefined ? options : { ...options, codec: vp8 };
   }
 
-  #receive({ producerId, peerId, kind, paused }: Offer): void {
+  #receive({ producerId, peerId, kind, screen, paused }: Offer): void {
     if (this.#transports.recv === undefined || this.#consumers.size >= MOST_CONSUMERS) return;
-    const incoming = { producerId, peerId, kind };
+    const incoming = { producerId, peerId, kind, screen };
     this.#consumers.set(producerId, { incoming, consumer: null, paused, starved: false, layer: null });
     this.#consume(incoming).catch(error => {
       this.#consumers.delete(producerId);
@@ -268,8 +293,8 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
       transportId: transport.id,
     });
     const options = { id: answer.id, producerId: answer.producerId, kind: answer.kind, rtpParameters: toDevice<DeviceParameters>(answer.rtpParameters) };
-    // One stream per peer: the browser keeps lips and voice together (RFC 8829 §5.2.1, msid).
-    const consumer = await transport.consume({ ...options, streamId: incoming.peerId });
+    // One stream per peer: the browser keeps lips and voice together (RFC 8829 §5.2.1, msid). A screen has no lips.
+    const consumer = await transport.consume({ ...options, streamId: incoming.screen ? incoming.producerId : incoming.peerId });
     const entry = this.#consumers.get(incoming.producerId);
     if (entry === undefined || this.#closed) {
       consumer.close();
@@ -332,11 +357,11 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     this.#mending.delete(direction);
   }
 
-  #report(kind: MediaKind, error: unknown): void {
+  #report(source: Source, error: unknown): void {
     if (this.#closed || error instanceof ConnectionLost) return;
     const refusal = error instanceof Refusal ? error : new Refusal('internal', error instanceof Error ? error.message : String(error));
     // Gone or taken away between the offer and our asking: its notice is on the way.
-    if (!['not-found', 'forbidden'].includes(refusal.code)) this.emit('trouble', kind, refusal);
+    if (!['not-found', 'forbidden'].includes(refusal.code)) this.emit('trouble', source, refusal);
   }
 
   #changed(): void {
@@ -355,6 +380,8 @@ function fromDevice(capabilities: DeviceCapabilities): RtpCapabilities {
 
 /** Browsers begin at 300 kbit/s and climb for ten seconds; a guest's first picture should be a good one, which takes all sizes. */
 const CAMERA_START_KBITS = 1_500;
+/** Text that scrolls, and now and then a film. */
+const SCREEN_BITRATE = 2_500_000;
 /** Speech: in-band FEC (RFC 6716 §2.1.7) against loss; no DTX, since gaps in the sound cost more in OBS than the bits they save. */
 const MICROPHONE = { opusStereo: false, opusFec: true, opusDtx: false, opusMaxAverageBitrate: 64_000 };
 const MOST_CONSUMERS = 64;

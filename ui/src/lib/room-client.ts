@@ -4,7 +4,7 @@ import { Backoff, Wait } from './backoff';
 import type { Ask, Channel, OpenChannel } from './channel';
 import { Emitter } from './emitter';
 import { ConnectionLost, Refusal, passes } from './failure';
-import { MediaPlane, type MakeDevice, type MediaState, type Offer, type Outgoing, type Received } from './media-plane';
+import { MediaPlane, type MakeDevice, type MediaState, type Offer, type Outgoing, type Received, type Source } from './media-plane';
 import type { Code } from './wire/Code';
 import type { DisplayName } from './wire/DisplayName';
 import type { Joined } from './wire/Joined';
@@ -55,6 +55,7 @@ export interface RemoteTrack {
 export interface RemotePeer extends PeerInfo {
   audio: RemoteTrack | null;
   video: RemoteTrack | null;
+  screen: RemoteTrack | null;
 }
 
 /** All there is to show, whole. */
@@ -93,7 +94,7 @@ export interface RoomClientEvents {
   /** Keep this where only this page reads it. Null: it is worth nothing any more. */
   resume: [Resume | null];
   /** A track cannot be sent or received. */
-  trouble: [MediaKind, Refusal];
+  trouble: [Source, Refusal];
 }
 
 export interface RoomClientOptions {
@@ -112,7 +113,11 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   readonly #mediaBackoff: Backoff;
   readonly #wait = new Wait();
   readonly #mediaWait = new Wait();
-  readonly #outgoing: Record<MediaKind, Outgoing> = { audio: { track: null, muted: false }, video: { track: null, muted: false } };
+  readonly #outgoing: Record<Source, Outgoing> = {
+    audio: { track: null, muted: false },
+    video: { track: null, muted: false },
+    screen: { track: null, muted: false },
+  };
   #phase: Phase = { name: 'idle' };
   #channel: Channel | null = null;
   #plane: MediaPlane | null = null;
@@ -183,10 +188,10 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     }
   }
 
-  /** What to send of a kind from now on. The caller keeps owning the track. */
-  send(kind: MediaKind, outgoing: Outgoing): void {
-    this.#outgoing[kind] = outgoing;
-    this.#plane?.sync(kind);
+  /** What to send of a source from now on. The caller keeps owning the track. */
+  send(source: Source, outgoing: Outgoing): void {
+    this.#outgoing[source] = outgoing;
+    this.#plane?.sync(source);
   }
 
   async say(text: string): Promise<void> {
@@ -289,6 +294,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     this.#offer(joined.state === 'live' ? joined.producers : []);
     this.#plane?.sync('audio');
     this.#plane?.sync('video');
+    this.#plane?.sync('screen');
     this.#enter({ name: joined.state });
 
     const early = this.#early ?? [];
@@ -369,7 +375,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
         break;
       case 'new-producer':
         if (notice.data.peerId === this.#joined?.peerId) return;
-        this.#offered.set(notice.data.producerId, { ...notice.data, paused: false });
+        this.#offered.set(notice.data.producerId, { ...notice.data, screen: isScreen(notice.data), paused: false });
         this.#reconcile();
         break;
       case 'producer-closed':
@@ -401,6 +407,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
         this.#mutedByHost[notice.data.kind] = notice.data.muted;
         // Given back: what the guest tried to change meanwhile can be done now.
         if (!notice.data.muted) this.#plane?.sync(notice.data.kind);
+        if (!notice.data.muted && notice.data.kind === 'video') this.#plane?.sync('screen');
         break;
       case 'tally':
         this.#tally = notice.data.state;
@@ -454,7 +461,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   #offer(producers: ProducerInfo[]): void {
     const others = producers.filter(producer => producer.peerId !== this.#joined?.peerId);
-    this.#offered = new Map(others.map(producer => [producer.producerId, producer]));
+    this.#offered = new Map(others.map(producer => [producer.producerId, { ...producer, screen: isScreen(producer) }]));
     this.#reconcile();
   }
 
@@ -481,8 +488,13 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   #remotePeers(): RemotePeer[] {
     const received = this.#plane?.received ?? [];
-    const of = (peerId: PeerId, kind: MediaKind) => toRemoteTrack(received.find(r => r.peerId === peerId && r.kind === kind));
-    return [...this.#peers.values()].map(peer => ({ ...peer, audio: of(peer.peerId, 'audio'), video: of(peer.peerId, 'video') }));
+    const of = (peerId: PeerId, kind: MediaKind, screen = false) => toRemoteTrack(received.find(r => r.peerId === peerId && r.kind === kind && r.screen === screen));
+    return [...this.#peers.values()].map(peer => ({
+      ...peer,
+      audio: of(peer.peerId, 'audio'),
+      video: of(peer.peerId, 'video'),
+      screen: of(peer.peerId, 'video', true),
+    }));
   }
 
   async #pause(): Promise<void> {
@@ -545,6 +557,10 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
 function toRemoteTrack(received: Received | undefined): RemoteTrack | null {
   return received === undefined ? null : { track: received.track, paused: received.paused, starved: received.starved };
+}
+
+function isScreen({ kind, appData }: { kind: MediaKind; appData: Record<string, unknown> }): boolean {
+  return kind === 'video' && appData['source'] === 'screen';
 }
 
 function ignoreRefusal(error: unknown): void {

@@ -69,7 +69,7 @@ impl Track {
                 self.feed.counters.delivered.fetch_add(1, Ordering::Relaxed);
             }
             Some(_) => {}
-            None => slots.rest(self.feed.peer, MediaKind::Audio),
+            None => slots.set_live(self.feed.author(), MediaKind::Audio, &self.feed.active, false),
         }
         true
     }

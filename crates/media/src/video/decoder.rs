@@ -1,5 +1,6 @@
-//! Pictures out of encoded frames: FFmpeg's decoders, always giving I420.
+//! Pictures out of encoded frames: FFmpeg's decoders, always giving I420 or NV12.
 
+use super::hardware;
 use crate::av;
 use ffmpeg::codec::{self, decoder, threading};
 use ffmpeg::format::Pixel;
@@ -13,6 +14,16 @@ use rtp::codec::VideoCodec;
 pub struct Decoder {
     inner: decoder::Video,
     converter: Option<scaling::Context>,
+    /// It may use the graphics card.
+    pub on_card: bool,
+}
+
+/// Where to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the graphics card if there is one that knows the codec.
+    Anywhere,
+    Processor,
 }
 
 /// Why there is no picture.
@@ -28,7 +39,7 @@ pub enum DecodeError {
     Layout,
 }
 
-/// A decoded picture: I420, 8 bit.
+/// A decoded picture: I420 or NV12, 8 bit.
 pub struct Picture {
     frame: frame::Video,
     full_range: bool,
@@ -39,25 +50,38 @@ pub struct Picture {
 
 impl Decoder {
     /// One thread: FFmpeg's frame threads cost a frame of delay each, and guests run in parallel anyway.
-    pub fn new(codec: VideoCodec) -> Result<Self, DecodeError> {
-        let found = match codec {
+    pub fn new(codec: VideoCodec, place: Place) -> Result<Self, DecodeError> {
+        // For the card these are FFmpeg's own, also where another is better at doing it alone.
+        let own = match codec {
+            VideoCodec::Vp8 => "vp8",
+            VideoCodec::Vp9 => "vp9",
+            VideoCodec::H264 => "h264",
+            VideoCodec::Av1 => "av1",
+        };
+        let for_card = (place == Place::Anywhere).then(|| decoder::find_by_name(own)).flatten();
+        let for_card = for_card.filter(hardware::knows);
+        let on_card = for_card.is_some();
+        let found = for_card.or_else(|| match codec {
             VideoCodec::Vp8 => decoder::find(codec::Id::VP8),
             VideoCodec::Vp9 => decoder::find(codec::Id::VP9),
             VideoCodec::H264 => decoder::find(codec::Id::H264),
             // By name: FFmpeg's own, which is found first in some builds, needs a graphics card.
             VideoCodec::Av1 => AV1_DECODERS.iter().find_map(|name| decoder::find_by_name(name)),
-        };
+        });
         let found = found.ok_or(DecodeError::Missing(codec))?;
         let mut context = codec::Context::new_with_codec(found);
         context.set_flags(codec::Flags::LOW_DELAY);
         context.set_threading(threading::Config::count(1));
+        if on_card {
+            hardware::lend(&mut context);
+        }
         // Concealment stays on, because FFmpeg finds damage by it; what it painted over is marked and not shown.
         let opening = context.decoder();
         // Sizes are checked before decoding; this holds the line if a parameter set slips through.
         let mut limits = Dictionary::new();
         limits.set("max_pixels", MAX_PIXELS.to_string());
         let inner = opening.open_as_with(found, limits)?.video()?;
-        Ok(Self { inner, converter: None })
+        Ok(Self { inner, converter: None, on_card })
     }
 
     /// Decodes one whole frame. `None`: the frame has nothing to show.
@@ -76,7 +100,7 @@ impl Decoder {
                 Err(error) => return Err(error.into()),
             }
         }
-        let Some(decoded) = latest else { return Ok(None) };
+        let Some(decoded) = latest.map(hardware::fetch).transpose()? else { return Ok(None) };
         if av::is_damaged(&decoded) {
             return Err(DecodeError::Damaged);
         }
@@ -88,7 +112,7 @@ impl Decoder {
         };
         let full = decoded.color_range() == color::Range::JPEG;
         let (frame, full_range) = match decoded.format() {
-            Pixel::YUV420P => (decoded, full),
+            Pixel::YUV420P | Pixel::NV12 => (decoded, full),
             Pixel::YUVJ420P => (decoded, true),
             _ => (self.convert(&decoded)?, full),
         };
@@ -138,16 +162,18 @@ impl Picture {
         let (width, height) = self.size();
         let (w, h) = (width as usize, height as usize);
         let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
+        let (format, chroma): (_, &[usize]) = match self.frame.format() {
+            Pixel::NV12 => (PixelFormat::Nv12, &[half_w * 2]),
+            _ => (PixelFormat::I420, &[half_w, half_w]),
+        };
         let (y, y_stride) = av::plane(&self.frame, 0, w, h)?;
-        let (u, u_stride) = av::plane(&self.frame, 1, half_w, half_h)?;
-        let (v, v_stride) = av::plane(&self.frame, 2, half_w, half_h)?;
-        let planes = [
-            Plane { data: y, stride: y_stride },
-            Plane { data: u, stride: u_stride },
-            Plane { data: v, stride: v_stride },
-        ];
+        let mut planes = vec![Plane { data: y, stride: y_stride }];
+        for (index, row) in (1..).zip(chroma) {
+            let (data, stride) = av::plane(&self.frame, index, *row, half_h)?;
+            planes.push(Plane { data, stride });
+        }
         Some(with(&VideoFrame {
-            format: PixelFormat::I420,
+            format,
             width,
             height,
             planes: &planes,

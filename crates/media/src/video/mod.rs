@@ -1,6 +1,7 @@
 //! One guest's pictures: ordered, joined, gated, decoded, and handed over at their time.
 
 pub mod decoder;
+mod hardware;
 pub mod preview;
 
 use crate::crash::blaming;
@@ -8,7 +9,7 @@ use crate::feed::{Feed, Input};
 use crate::link::Link;
 use crate::slots::Slots;
 use crate::timing::GuestTiming;
-use decoder::{DecodeError, Decoder, Picture, Showing};
+use decoder::{DecodeError, Decoder, Picture, Place, Showing};
 use frame_ipc::{MAX_PIXELS, MAX_SIDE, Rotation, now_ns};
 use preview::Previewer;
 use rtp::codec::VideoCodec;
@@ -31,6 +32,7 @@ pub struct Surroundings {
     pub slots: Arc<Slots>,
     /// Somebody looks at previews.
     pub previews: Arc<AtomicBool>,
+    pub decode_at: Place,
 }
 
 /// Starts the feed's thread; it ends when the feed's inbox is closed.
@@ -51,6 +53,7 @@ struct Track {
     jitter: JitterBuffer<(u64, Vec<u8>)>,
     assembler: FrameAssembler,
     decoder: Option<Decoder>,
+    place: Place,
     /// Decoded, waiting for their time. At most [`MAX_HELD`]; when full, the oldest is handed over early.
     held: VecDeque<Held>,
     previewer: Previewer,
@@ -58,8 +61,8 @@ struct Track {
     round_trip_ns: Option<u64>,
     wanted: bool,
     want_keyframe: KeyFrameWish,
-    /// When a picture was last handed over; `None`: the slot has been told that none comes.
-    shown_ns: Option<u64>,
+    /// Packets come: the slot's readers have been told so.
+    flowing: bool,
     failed: bool,
 }
 
@@ -76,7 +79,6 @@ struct KeyFrameWish {
     asked_ns: Option<u64>,
     /// In vain, in a row.
     times: u32,
-    last_packet_ns: u64,
 }
 
 impl Track {
@@ -91,6 +93,7 @@ impl Track {
         Self {
             codec,
             timing,
+            place: around.decode_at,
             around,
             jitter: JitterBuffer::new(JitterConfig::video()),
             assembler: FrameAssembler::new(codec, feed.orientation_id),
@@ -101,7 +104,7 @@ impl Track {
             round_trip_ns: None,
             wanted: false,
             want_keyframe: KeyFrameWish::default(),
-            shown_ns: None,
+            flowing: false,
             failed: false,
             feed,
         }
@@ -116,7 +119,7 @@ impl Track {
             }
             self.proceed();
             self.hand_over_due();
-            self.rest_if_silent();
+            self.tell_flow();
             self.ask_for_keyframe();
         }
     }
@@ -131,10 +134,10 @@ impl Track {
     /// Decoding for nobody would be waste; who is wanted anew has to begin with a keyframe.
     fn look_around(&mut self) {
         let previews = self.around.previews.load(Ordering::Acquire);
-        let wanted = previews || self.around.slots.has(self.feed.peer);
+        let wanted = previews || self.around.slots.is_seen(self.feed.author());
         if wanted && !self.wanted {
             self.start_over();
-            self.want_keyframe = KeyFrameWish { last_packet_ns: now_ns(), ..KeyFrameWish::default() };
+            self.want_keyframe = KeyFrameWish::default();
         }
         self.wanted = wanted;
     }
@@ -165,7 +168,7 @@ impl Track {
                 self.timing.handle_sender_report(MediaKind::Video, ntp, rtp_timestamp);
             }
             Input::Packet { arrival_ns, bytes } => {
-                self.want_keyframe.last_packet_ns = arrival_ns;
+                self.feed.counters.arrived_ns.store(arrival_ns, Ordering::Relaxed);
                 let Ok(packet) = Packet::parse(&bytes) else { return };
                 if packet.payload_type() != self.feed.payload_type {
                     return;
@@ -221,7 +224,10 @@ impl Track {
                 if let DecodeError::Missing(_) = error {
                     self.fail(error.to_string());
                 }
-                self.decoder = None;
+                if self.decoder.take().is_some_and(|decoder| decoder.on_card) {
+                    tracing::warn!(feed = self.feed.id, %error, "the graphics card does not decode this: the processor does");
+                    self.place = Place::Processor;
+                }
                 self.assembler.require_keyframe();
             }
         }
@@ -255,7 +261,7 @@ impl Track {
     fn decoder(&mut self) -> Result<&mut Decoder, DecodeError> {
         match &mut self.decoder {
             Some(decoder) => Ok(decoder),
-            none => Ok(none.insert(Decoder::new(self.codec)?)),
+            none => Ok(none.insert(Decoder::new(self.codec, self.place)?)),
         }
     }
 
@@ -291,7 +297,7 @@ impl Track {
     fn hand_over(&mut self) {
         let Some(Held { picture, captured_ns, showing, .. }) = self.held.pop_front() else { return };
         let (slots, feed) = (&self.around.slots, &self.feed);
-        picture.lend(&showing, |frame| slots.write_video(feed.peer, frame, &feed.active));
+        picture.lend(&showing, |frame| slots.write_video(feed.author(), frame, &feed.active));
         let now = now_ns();
         let counters = &self.feed.counters;
         counters.delivered.fetch_add(1, Ordering::Relaxed);
@@ -299,7 +305,6 @@ impl Track {
         counters.width.store(width, Ordering::Relaxed);
         counters.height.store(height, Ordering::Relaxed);
         counters.buffer_us.store(now.saturating_sub(showing.arrival_ns) / 1000, Ordering::Relaxed);
-        self.shown_ns = Some(now);
         if let Some(captured) = captured_ns {
             self.timing.note_shown(captured, now);
         }
@@ -314,24 +319,29 @@ impl Track {
         self.preview_due_ns = (self.preview_due_ns + PREVIEW_PERIOD_NS).max(now);
         match self.previewer.jpeg(picture, rotation) {
             Ok(jpeg) => {
-                self.around.link.preview(self.feed.peer, &jpeg);
+                let id = self.feed.screen.map_or(self.feed.peer.0, |producer| producer.0);
+                self.around.link.preview(id, &jpeg);
             }
             Err(error) => tracing::debug!(feed = self.feed.id, %error, "no preview"),
         }
     }
 
-    /// A slot without pictures shows what the streamer chose for that.
-    fn rest_if_silent(&mut self) {
-        if self.shown_ns.is_some_and(|at| now_ns().saturating_sub(at) > SILENT_NS) {
-            self.shown_ns = None;
-            self.around.slots.rest(self.feed.peer, MediaKind::Video);
+    /// A slot to which nothing comes shows what the streamer chose for that, decoded or not. Called at least every
+    /// [`IDLE`].
+    fn tell_flow(&mut self) {
+        let flowing = self.feed.is_flowing(now_ns());
+        if self.flowing || flowing {
+            self.around.slots.set_live(self.feed.author(), MediaKind::Video, &self.feed.active, flowing);
         }
+        self.flowing = flowing;
     }
 
     fn ask_for_keyframe(&mut self) {
         let now = now_ns();
         let active = self.feed.active.load(Ordering::Acquire);
-        if !self.wanted || !active || !self.assembler.needs_keyframe() || !self.want_keyframe.is_due(now) {
+        // A sender that has stopped sending need not be asked.
+        let coming = active && (self.feed.is_flowing(now) || self.want_keyframe.times == 0);
+        if !self.wanted || !coming || !self.assembler.needs_keyframe() || !self.want_keyframe.is_due(now) {
             return;
         }
         if self.around.link.tell(&FromWorker::KeyFrameNeeded { feed: self.feed.id }) {
@@ -342,11 +352,10 @@ impl Track {
 }
 
 impl KeyFrameWish {
-    /// Not for a sender that has stopped sending, and less often when it does not help.
+    /// Less often when it does not help.
     fn is_due(&self, now: u64) -> bool {
-        let flowing = now.saturating_sub(self.last_packet_ns) < SILENT_NS;
         let pause = if self.times < PATIENT_WISHES { KEYFRAME_PAUSE_NS } else { KEYFRAME_LONG_PAUSE_NS };
-        flowing && self.asked_ns.is_none_or(|asked| now.saturating_sub(asked) >= pause)
+        self.asked_ns.is_none_or(|asked| now.saturating_sub(asked) >= pause)
     }
 }
 
@@ -358,8 +367,6 @@ const MAX_HELD: usize = 8;
 const MAX_HOLD_NS: u64 = 500_000_000;
 const TOO_FAR_BEHIND_NS: u64 = 700_000_000;
 const PREVIEW_PERIOD_NS: u64 = 125_000_000;
-/// Longer than the pauses of a screen that hardly changes, shorter than anybody's patience.
-const SILENT_NS: u64 = 2_000_000_000;
 const KEYFRAME_PAUSE_NS: u64 = 300_000_000;
 const KEYFRAME_LONG_PAUSE_NS: u64 = 1_000_000_000;
 const PATIENT_WISHES: u32 = 10;

@@ -1,5 +1,6 @@
 //! A camera whose pictures carry their number in black and white bars, encoded and cut into RTP packets.
 
+pub use ffmpeg::color;
 pub use ffmpeg::format::Pixel;
 use ffmpeg::{Dictionary, Rational, codec, frame, picture};
 use ffmpeg_the_third as ffmpeg;
@@ -13,12 +14,20 @@ pub struct Camera {
     size: (u32, u32),
     format: Pixel,
     encoder: codec::encoder::Video,
+    colours: Option<Colours>,
     number: u16,
     sequence: u16,
     picture_id: u16,
     pub timestamp: u32,
     /// Sent as video orientation with extension id [`ORIENTATION_ID`], if any.
     pub orientation: Option<u8>,
+}
+
+/// What a stream says of its colours.
+#[derive(Clone, Copy, Debug)]
+pub struct Colours {
+    pub space: color::Space,
+    pub range: color::Range,
 }
 
 pub const PAYLOAD_TYPE: u8 = 96;
@@ -30,13 +39,23 @@ impl Camera {
     }
 
     pub fn with_format(codec: VideoCodec, format: Pixel, width: u32, height: u32) -> Self {
-        let encoder = open(codec, format, width, height);
+        Self::open(codec, format, (width, height), None)
+    }
+
+    /// One that says of its colours what they are, and spares no bits on them.
+    pub fn with_colours(codec: VideoCodec, colours: Colours) -> Self {
+        Self::open(codec, Pixel::YUV420P, (320, 180), Some(colours))
+    }
+
+    fn open(codec: VideoCodec, format: Pixel, size: (u32, u32), colours: Option<Colours>) -> Self {
+        let encoder = open(codec, format, size, colours);
         let sequence = 65_500;
         Self {
             codec,
-            size: (width, height),
+            size,
             format,
             encoder,
+            colours,
             number: 0,
             sequence,
             picture_id: 32_700,
@@ -48,7 +67,7 @@ impl Camera {
     /// Takes another size, as a browser does when the network gets worse.
     pub fn resize(&mut self, width: u32, height: u32) {
         self.size = (width, height);
-        self.encoder = open(self.codec, self.format, width, height);
+        self.encoder = open(self.codec, self.format, self.size, self.colours);
     }
 
     /// The next picture, `after_ms` after the one before: its number and its packets.
@@ -146,7 +165,12 @@ fn draw(number: u16, format: Pixel, (width, height): (u32, u32)) -> frame::Video
 pub const BLUE: u8 = 90;
 pub const RED: u8 = 160;
 
-fn open(codec: VideoCodec, format: Pixel, width: u32, height: u32) -> codec::encoder::Video {
+fn open(
+    codec: VideoCodec,
+    format: Pixel,
+    (width, height): (u32, u32),
+    colours: Option<Colours>,
+) -> codec::encoder::Video {
     let (name, options): (_, &[_]) = match codec {
         VideoCodec::Vp8 => ("libvpx", &[("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")]),
         VideoCodec::Vp9 => {
@@ -168,6 +192,11 @@ fn open(codec: VideoCodec, format: Pixel, width: u32, height: u32) -> codec::enc
     video.set_format(format);
     video.set_time_base(Rational(1, 30));
     video.set_bit_rate(1_500_000);
+    if let Some(Colours { space, range }) = colours {
+        video.set_bit_rate(20_000_000);
+        video.set_colorspace(space);
+        video.set_color_range(range);
+    }
     video.set_gop(10_000);
     video.set_max_b_frames(0);
     let mut dictionary = Dictionary::new();

@@ -1,6 +1,8 @@
 //! The engine's side of the link, with the worker on a thread of this process.
 
-use frame_ipc::{AudioBuffer, AudioInfo, Copied, Event, Reader, SlotState, VideoBuffer, VideoInfo, now_ns};
+use frame_ipc::{
+    AudioBuffer, AudioInfo, Copied, Event, Look, Reader, SlotState, Subject, VideoBuffer, VideoInfo, now_ns,
+};
 use greenroom_media::control::{Exit, run};
 use outputs::record::{encode_round_trip_record, encode_rtp_record, encode_sender_report_record};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -47,7 +49,7 @@ impl Engine {
             previews: Vec::new(),
         };
         let socket_path = socket.to_string_lossy().into_owned();
-        engine.tell(&ToWorker::Start { socket_path, slot_count: 2 });
+        engine.tell(&ToWorker::Start { socket_path, slot_count: 2, hardware_decoding: true });
         engine.wait_for(|event| *event == FromWorker::Ready);
         engine
     }
@@ -58,10 +60,15 @@ impl Engine {
     }
 
     pub fn add_video(&self, feed: FeedId, codec: Codec) {
+        self.add_video_of(peer(), feed, codec);
+    }
+
+    pub fn add_video_of(&self, peer: PeerId, feed: FeedId, codec: Codec) {
         self.tell(&ToWorker::AddFeed(Feed {
             feed,
-            peer: peer(),
+            peer,
             kind: MediaKind::Video,
+            screen: None,
             codec,
             clock_rate: 90_000,
             channels: 1,
@@ -77,6 +84,7 @@ impl Engine {
             feed,
             peer: peer(),
             kind: MediaKind::Audio,
+            screen: None,
             codec: Codec::Opus,
             clock_rate: 48_000,
             channels: 2,
@@ -88,8 +96,11 @@ impl Engine {
     }
 
     pub fn bind(&self, slot: u8, occupant: Option<(&str, PeerId)>) {
-        let occupant =
-            occupant.map(|(name, peer)| Occupant { peer, name: DisplayName::parse(name).unwrap() });
+        let occupant = occupant.map(|(name, peer)| Occupant {
+            peer,
+            name: DisplayName::parse(name).unwrap(),
+            screen: false,
+        });
         self.tell(&ToWorker::BindSlot { slot: SlotId::try_from(slot).unwrap(), occupant });
     }
 
@@ -205,8 +216,12 @@ pub struct Heard {
 
 impl Viewer {
     pub fn of(socket: &Path, slot: u8) -> Self {
-        let reader = Reader::connect(socket, slot).unwrap();
-        reader.set_shown(true);
+        Self::of_subject(socket, Subject::slot(slot))
+    }
+
+    pub fn of_subject(socket: &Path, subject: Subject) -> Self {
+        let mut reader = Reader::connect(socket, subject).unwrap();
+        reader.set_look(Look::PROGRAM);
         let mut viewer = Self {
             reader,
             video: VideoBuffer::default(),
@@ -216,12 +231,14 @@ impl Viewer {
             chunks: Vec::new(),
         };
         viewer.until("the first state", |viewer| !viewer.states.is_empty());
+        // And the worker knows that it is looked at.
+        viewer.watch(Duration::from_millis(60));
         viewer
     }
 
     /// As OBS does when the source comes into, or goes out of, sight.
-    pub fn show(&self, shown: bool) {
-        self.reader.set_shown(shown);
+    pub fn show(&mut self, shown: bool) {
+        self.reader.set_look(if shown { Look::PROGRAM } else { Look::HIDDEN });
     }
 
     pub fn state(&self) -> &SlotState {

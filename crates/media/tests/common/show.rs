@@ -111,6 +111,7 @@ impl Show {
             id: 1,
             peer: super::engine::peer(),
             kind: MediaKind::Audio,
+            screen: None,
             codec: Codec::Opus,
             payload_type: PAYLOAD_TYPE,
             red_payload_type: None,

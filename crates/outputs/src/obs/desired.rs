@@ -1,7 +1,7 @@
 //! What the worker shall know, what it has been told, and the next thing to tell it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use wire::link::{Feed, FeedId, Occupant, Steadiness, ToWorker};
+use wire::link::{Feed, FeedId, Occupant, Steadiness, Subject, ToWorker};
 use wire::{PeerId, SlotId};
 
 /// The whole state a worker needs to do its work. Kept through its restarts and told anew to each successor.
@@ -11,6 +11,7 @@ pub(super) struct WorkerState {
     pub slots: BTreeMap<SlotId, Occupant>,
     /// Of guests who are not as usual.
     pub steadiness: BTreeMap<PeerId, Steadiness>,
+    pub subjects: BTreeMap<Subject, Occupant>,
     pub previews: bool,
 }
 
@@ -51,6 +52,12 @@ impl WorkerState {
                 return Some(ToWorker::SetSteadiness { peer: *peer, steadiness });
             }
         }
+        for subject in told.subjects.keys().chain(self.subjects.keys()) {
+            if told.subjects.get(subject) != self.subjects.get(subject) {
+                let occupant = self.subjects.get(subject).cloned();
+                return Some(ToWorker::BindSubject { subject: subject.clone(), occupant });
+            }
+        }
         (self.previews != told.previews).then_some(ToWorker::Previews { on: self.previews })
     }
 
@@ -79,6 +86,12 @@ impl WorkerState {
             }
             ToWorker::SetSteadiness { peer, steadiness } => {
                 self.steadiness.insert(peer, steadiness);
+            }
+            ToWorker::BindSubject { subject, occupant: Some(occupant) } => {
+                self.subjects.insert(subject, occupant);
+            }
+            ToWorker::BindSubject { subject, occupant: None } => {
+                self.subjects.remove(&subject);
             }
             ToWorker::Previews { on } => self.previews = on,
             ToWorker::Start { .. } => *self = WorkerState::default(),
@@ -110,8 +123,9 @@ mod tests {
         wanted.feeds.insert(2, state(2, false));
         wanted.slots.insert(slot(1), occupant("Ada"));
         wanted.steadiness.insert(PeerId(Default::default()), Steadiness::Instant);
+        wanted.subjects.insert(screen(), occupant("Bob"));
         wanted.previews = true;
-        assert_eq!(catch_up(&wanted, &mut told), 6);
+        assert_eq!(catch_up(&wanted, &mut told), 7);
         assert_eq!(told, wanted);
 
         wanted.slots.insert(slot(1), occupant("Mira"));
@@ -121,7 +135,8 @@ mod tests {
 
         wanted.slots.clear();
         wanted.steadiness.clear();
-        assert_eq!(catch_up(&wanted, &mut told), 2);
+        wanted.subjects.clear();
+        assert_eq!(catch_up(&wanted, &mut told), 3);
         assert_eq!(told, wanted);
     }
 
@@ -141,6 +156,7 @@ mod tests {
             feed,
             peer: PeerId(Default::default()),
             kind: MediaKind::Video,
+            screen: None,
             codec: Codec::Vp8,
             clock_rate: 90_000,
             channels: 1,
@@ -156,7 +172,12 @@ mod tests {
         SlotId::try_from(number).unwrap()
     }
 
+    fn screen() -> Subject {
+        Subject { who: wire::link::Who::Screen, stand_in: None }
+    }
+
     fn occupant(name: &str) -> Occupant {
-        Occupant { peer: PeerId(Default::default()), name: wire::DisplayName::parse(name).unwrap() }
+        let name = wire::DisplayName::parse(name).unwrap();
+        Occupant { peer: PeerId(Default::default()), name, screen: false }
     }
 }

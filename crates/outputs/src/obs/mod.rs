@@ -15,8 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
 use wire::dashboard::OutputStatus;
-use wire::link::{FeedId, FromWorker, Occupant, Steadiness};
+use wire::link::{FeedId, FromWorker, Occupant, Steadiness, Subject};
 use wire::{PeerId, SlotId};
 
 /// What [`start`] needs to know.
@@ -27,6 +29,8 @@ pub struct Config {
     /// Where OBS plugins connect.
     pub socket_path: PathBuf,
     pub slot_count: u8,
+    /// Whether pictures may be decoded by the graphics card.
+    pub hardware_decoding: bool,
 }
 
 /// Starts supervising the worker. `on_media_pipe` gets the writing end of each new worker's media pipe: a full
@@ -72,8 +76,9 @@ pub struct MediaEvents {
     /// Levels and reports are followed by newer ones and wants of a keyframe are repeated. [`FromWorker::Ready`]
     /// comes anew after each restart.
     pub events: mpsc::Receiver<FromWorker>,
-    /// JPEG pictures. *Media* kind: when full, pictures are dropped.
-    pub previews: mpsc::Receiver<(PeerId, Arc<[u8]>)>,
+    /// JPEG pictures, of a peer's camera, or of the screen that a producer carries. *Media* kind: when full, pictures are
+    /// dropped.
+    pub previews: mpsc::Receiver<(Uuid, Arc<[u8]>)>,
     /// *State*: how often a worker became ready after another one had ended. The new one knows no picture yet and
     /// asks for keyframes itself.
     pub restarts: watch::Receiver<u64>,
@@ -121,6 +126,15 @@ impl MediaHandle {
             match steadiness {
                 Steadiness::Balanced => state.steadiness.remove(&peer),
                 other => state.steadiness.insert(peer, other),
+            };
+        });
+    }
+
+    pub fn bind_subject(&self, subject: Subject, occupant: Option<Occupant>) {
+        self.change(|state| {
+            match occupant {
+                Some(occupant) => state.subjects.insert(subject, occupant),
+                None => state.subjects.remove(&subject),
             };
         });
     }

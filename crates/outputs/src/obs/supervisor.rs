@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use wire::PeerId;
+use uuid::Uuid;
 use wire::dashboard::OutputStatus;
 use wire::link::{EXIT_SOCKET, FeedId, FromWorker, MAX_MESSAGE, ToWorker};
 
@@ -23,7 +23,7 @@ pub(super) struct Supervisor {
     pub on_media_pipe: Box<dyn Fn(OwnedFd) + Send + Sync>,
     pub wanted: watch::Receiver<Wanted>,
     pub events: EventSink,
-    pub previews: mpsc::Sender<(PeerId, Arc<[u8]>)>,
+    pub previews: mpsc::Sender<(Uuid, Arc<[u8]>)>,
     pub status: watch::Sender<OutputStatus>,
     pub restarts: watch::Sender<u64>,
     /// Feeds that killed the worker too often.
@@ -134,6 +134,7 @@ impl Supervisor {
         let start = ToWorker::Start {
             socket_path: self.config.socket_path.to_string_lossy().into_owned(),
             slot_count: self.config.slot_count,
+            hardware_decoding: self.config.hardware_decoding,
         };
         let Worker { process, link } = &mut worker;
         if let Err(error) = link.tell(&start).await {
@@ -156,7 +157,7 @@ impl Supervisor {
                     patience = Instant::now() + PATIENCE;
                     match heard {
                         Heard::Event(event) => self.on_event(event, lives),
-                        Heard::Preview(peer, jpeg) => { let _ = self.previews.try_send((peer, jpeg.into())); }
+                        Heard::Preview(of, jpeg) => { let _ = self.previews.try_send((of, jpeg.into())); }
                         Heard::Blame(feed) => blamed = Some(feed),
                         Heard::Unknown => {}
                         Heard::End => {

@@ -9,7 +9,6 @@ use std::path::Path;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 use uuid::Uuid;
-use wire::PeerId;
 use wire::link::{FeedId, FromWorker, LINK_ENV, MEDIA_ENV, TAG_BLAME, TAG_EVENT, TAG_PREVIEW, ToWorker};
 
 /// Ends when dropped: both descriptors close, which tells the process to leave, and it is killed.
@@ -25,7 +24,7 @@ pub(super) struct Link(Option<AsyncFd<OwnedFd>>);
 #[derive(Debug)]
 pub(super) enum Heard {
     Event(FromWorker),
-    Preview(PeerId, Vec<u8>),
+    Preview(Uuid, Vec<u8>),
     /// It is about to die of a fault in this feed's decoder.
     Blame(FeedId),
     /// Not of this version of the link; ignored.
@@ -91,7 +90,7 @@ impl Link {
                 }
             },
             Some((&TAG_PREVIEW, rest)) => match rest.split_first_chunk::<16>() {
-                Some((peer, jpeg)) => Heard::Preview(PeerId(Uuid::from_bytes(*peer)), jpeg.to_vec()),
+                Some((of, jpeg)) => Heard::Preview(Uuid::from_bytes(*of), jpeg.to_vec()),
                 None => Heard::Unknown,
             },
             Some((&TAG_BLAME, rest)) => match rest.first_chunk::<4>() {

@@ -78,6 +78,8 @@ impl Stage {
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         let mut kept = Ok(());
         loop {
+            self.sync_subjects();
+            self.sync_tally();
             let (changes, effects) = self.take_effects();
             if changes.is_empty() && effects.is_empty() {
                 break;

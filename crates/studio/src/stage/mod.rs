@@ -5,6 +5,7 @@
 mod attention;
 mod data;
 mod effects;
+mod follow;
 mod handle;
 mod outputs;
 mod owner;
@@ -14,6 +15,8 @@ mod placement;
 mod priorities;
 mod snapshot;
 mod speakers;
+mod subjects;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +40,8 @@ use snapshot::Board;
 use speakers::Speakers;
 use std::collections::HashMap;
 use std::time::Duration;
+use subjects::Subjects;
+use tally::Tallies;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use wire::dashboard::{ObsView, OutputStatus};
@@ -77,6 +82,8 @@ pub struct Stage {
     outboxes: Outboxes,
     feeds: Feeds,
     attention: Attention,
+    subjects: Subjects,
+    tallies: Tallies,
     previews: PreviewHub,
     quality: HashMap<PeerId, Quality>,
     paths: Paths,
@@ -121,6 +128,8 @@ impl Stage {
             outboxes: Outboxes::default(),
             feeds: Feeds::new(levels),
             attention: Attention::default(),
+            subjects: Subjects::default(),
+            tallies: Tallies::default(),
             previews: PreviewHub::default(),
             quality: HashMap::new(),
             paths: Paths::default(),
@@ -142,6 +151,7 @@ impl Stage {
         let _ = self.settle().await;
         loop {
             let now = self.clock.now();
+            let subject_due = self.subjects.due();
             let due = self.rooms.poll_timeout(now).map(|wait| Instant::now() + wait);
             tokio::select! {
                 request = self.requests.recv() => match request {
@@ -150,11 +160,14 @@ impl Stage {
                 },
                 Some(event) = self.worker_events.recv() => self.on_worker_event(event).await,
                 Some(event) = self.media_events.events.recv() => self.on_media_event(event).await,
-                Some((peer, jpeg)) = self.media_events.previews.recv() => self.on_preview(peer, jpeg),
+                Some((of, jpeg)) = self.media_events.previews.recv() => self.on_preview(of, jpeg),
                 Ok(()) = self.media_status.changed() => self.on_media_status(),
                 Ok(()) = self.addresses.changed() => self.board.touch(),
                 Ok(()) = self.obs.changed() => self.board.touch(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_rooms_timeout().await,
+                () = sleep_until(subject_due.unwrap_or_else(Instant::now)), if subject_due.is_some() => {
+                    let _ = self.settle().await;
+                }
                 _ = seconds.tick() => self.on_second().await,
                 () = sleep_until(self.board.due()), if self.board.is_touched() => self.publish(),
             }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use uuid::Uuid;
 use wire::dashboard::{Level, OutputStatus, PictureSize, Severity};
 use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness};
 use wire::ortc::{MediaKind, RtpCodecParameters};
 use wire::rest::OwnerReply;
 use wire::{Code, Failure, PeerId, ProducerId, RoomId, TapId};
 
-/// The tracks that are tapped for the media worker: of each peer the oldest of each kind.
+/// The tracks that are tapped for the media worker: of each peer the oldest of each kind, and the oldest screen.
 pub(super) struct Feeds {
     /// Never reused within the engine's life, so not within a media worker's either.
     next: FeedId,
@@ -34,6 +35,9 @@ pub(super) struct Running {
     producer: ProducerId,
     pub peer: PeerId,
     pub kind: MediaKind,
+    pub screen: bool,
+    /// Of a picture: packets come.
+    flowing: bool,
     /// `None`: the media worker cannot decode it, or the track ended while it was being tapped.
     pub tap: Option<TapId>,
     paused: bool,
@@ -62,7 +66,18 @@ impl Feeds {
 
     /// Width and height of the peer's picture as it was last handed to OBS.
     pub fn picture(&self, peer: PeerId) -> Option<PictureSize> {
-        self.running.values().find_map(|running| running.picture.filter(|_| running.peer == peer))
+        let mut own = self.running.values().filter(|running| running.peer == peer && !running.screen);
+        own.find_map(|running| running.picture)
+    }
+
+    /// Whether packets of this picture come, as far as is known.
+    pub fn is_flowing(&self, producer: ProducerId) -> bool {
+        self.of(producer).and_then(|feed| self.running.get(&feed)).is_some_and(|running| running.flowing)
+    }
+
+    /// Larger for those that began later.
+    pub fn age(&self, producer: ProducerId) -> Option<FeedId> {
+        self.of(producer)
     }
 
     /// The peer's track of sound that the media worker hears.
@@ -94,7 +109,7 @@ impl Stage {
         let mut wanted: Vec<rooms::ProducerView> = Vec::new();
         for peer in self.rooms.peer_ids() {
             for track in self.rooms.tracks_of(peer) {
-                if !wanted.iter().any(|first| first.peer == peer && first.kind == track.kind) {
+                if !wanted.iter().any(|first| same_place(first, &track)) {
                     wanted.push(track);
                 }
             }
@@ -156,6 +171,7 @@ impl Stage {
                 feed,
                 peer: track.peer,
                 kind: track.kind,
+                screen: track.screen.then_some(producer),
                 codec: *codec,
                 clock_rate: format.codec.clock_rate,
                 channels: format.codec.channels.unwrap_or(1),
@@ -174,6 +190,8 @@ impl Stage {
             producer,
             peer: track.peer,
             kind: track.kind,
+            screen: track.screen,
+            flowing: true,
             tap,
             paused: track.paused,
             detail: Detail::Full,
@@ -213,9 +231,18 @@ impl Stage {
                 }
             }
             FromWorker::Levels { levels } => self.on_levels(levels).await,
-            FromWorker::Shown { slots } => {
-                self.attention.on_shown(Instant::now(), slots);
-                self.sync_detail().await;
+            FromWorker::Used { places } => {
+                let now = Instant::now();
+                self.attention.on_used(now, &places);
+                self.subjects.on_used(now, &places);
+                self.tallies.on_used(places);
+                let _ = self.settle().await;
+            }
+            FromWorker::Flow { feed, flowing } => {
+                if let Some(running) = self.feeds.running.get_mut(&feed) {
+                    running.flowing = flowing;
+                }
+                let _ = self.settle().await;
             }
             FromWorker::Report { feeds, readers } => self.on_report(feeds, readers),
             FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason),
@@ -232,6 +259,7 @@ impl Stage {
 
     /// A new worker has no picture yet: ask before it has to.
     async fn on_media_ready(&mut self) {
+        self.feeds.running.values_mut().for_each(|running| running.flowing = true);
         let video =
             self.feeds.running.values().filter(|running| running.kind == MediaKind::Video && !running.paused);
         let taps: Vec<TapId> = video.filter_map(|running| running.tap).collect();
@@ -304,8 +332,8 @@ impl Stage {
         self.media.previews(true);
     }
 
-    pub(super) fn on_preview(&mut self, peer: PeerId, jpeg: Arc<[u8]>) {
-        let preview = Preview { peer, jpeg };
+    pub(super) fn on_preview(&mut self, of: Uuid, jpeg: Arc<[u8]>) {
+        let preview = Preview { of, jpeg };
         self.previews
             .viewers
             .retain(|viewer| !matches!(viewer.try_send(preview.clone()), Err(TrySendError::Closed(_))));
@@ -319,6 +347,11 @@ impl Stage {
             self.media.previews(false);
         }
     }
+}
+
+/// Of two such, the older one is fed.
+fn same_place(one: &rooms::ProducerView, other: &rooms::ProducerView) -> bool {
+    (one.peer, one.kind, one.screen) == (other.peer, other.kind, other.screen)
 }
 
 /// The codec, if the media worker has a decoder for it (RFC 4855: names are compared without case).

@@ -33,6 +33,7 @@ impl Stage {
         };
         // Not before: a second join of the same session must not take the first one's outbox away.
         self.outboxes.open(session, outbox);
+        self.tallies.forget(joined.peer);
         if let Err(failure) = self.settle().await {
             // Not kept, so not done: after a kill nobody would know this guest.
             let _ = self.command(Command::Peer(session, PeerCommand::Leave)).await;

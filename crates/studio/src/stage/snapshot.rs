@@ -65,6 +65,7 @@ impl Stage {
         }
         for guest in rooms.iter_mut().flat_map(|room| &mut room.guests) {
             guest.quality = self.quality.get(&guest.peer_id).cloned().unwrap_or_default();
+            guest.tally = self.tallies.of(guest.peer_id);
             guest.picture = self.feeds.picture(guest.peer_id);
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
             guest.steadiness = self.feeds.steadiness(guest.peer_id);

@@ -19,6 +19,11 @@ impl Speakers {
         self.floor.values().any(|(speaker, _)| *speaker == peer)
     }
 
+    /// Who has the floor, at most one of each room.
+    pub fn floors(&self) -> impl Iterator<Item = PeerId> {
+        self.floor.values().map(|(peer, _)| *peer)
+    }
+
     pub fn of(&self, room: &RoomId) -> Option<PeerId> {
         self.floor.get(room).map(|(peer, _)| *peer)
     }

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+use wire::link::{FromWorker, Place, Scene, Subject, Use, Who};
 use wire::ortc::{Direction, TransportOptions};
 use wire::rest::*;
 use wire::sfu::*;
@@ -26,6 +27,8 @@ struct Engine {
     workers: WorkerPool,
     folder: PathBuf,
     owner: OwnerToken,
+    /// Speaks as a media worker would.
+    media: mpsc::Sender<FromWorker>,
 }
 
 impl Engine {
@@ -56,8 +59,10 @@ impl Engine {
         let (workers, worker_events) = WorkerPool::start(&config, 2).unwrap();
         // No media worker: the stage must not care.
         let (program, socket_path) = (folder.join("no-such-program"), folder.join("obs.sock"));
-        let media = ::outputs::obs::Config { program, socket_path, slot_count: 2 };
-        let (media, media_events) = ::outputs::obs::start(media, Box::new(drop));
+        let media = ::outputs::obs::Config { program, socket_path, slot_count: 2, hardware_decoding: false };
+        let (media, mut media_events) = ::outputs::obs::start(media, Box::new(drop));
+        let (say, said) = mpsc::channel(16);
+        media_events.events = said;
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(None));
         let lan = "127.0.0.1:0".parse().unwrap();
         let (doors, addresses) = Doors::new(lan, Vec::new(), folder.into(), store.clone());
@@ -77,7 +82,7 @@ impl Engine {
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
         let (stage, handle) = Stage::new(parts, owner.clone(), Outside { doors, obs }).await.unwrap();
-        Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner }
+        Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner, media: say }
     }
 
     /// Nothing is said to anybody, nothing is finished.
@@ -85,6 +90,12 @@ impl Engine {
         self.stage.abort();
         let _ = self.stage.await;
         self.folder
+    }
+
+    /// What the media worker says of OBS.
+    async fn obs(&self, places: &[(Place, Scene)]) {
+        let used = |(place, scene): &(Place, Scene)| Use { place: place.clone(), scene: *scene, height: 0 };
+        self.media.send(FromWorker::Used { places: places.iter().map(used).collect() }).await.unwrap();
     }
 
     async fn invite(&self) -> InviteCreated {
@@ -194,6 +205,17 @@ impl Client {
         }
     }
 
+    /// Waits until they are told that.
+    async fn is_told(&mut self, state: Tally) {
+        loop {
+            let notice = tokio::time::timeout(PATIENCE, self.notices.recv()).await.expect("is told in time");
+            if matches!(*notice.expect("is not disconnected"), Notice::Tally { state: told } if told == state)
+            {
+                return;
+            }
+        }
+    }
+
     /// The next notice but the regular ones.
     async fn hears(&mut self) -> String {
         loop {
@@ -286,6 +308,28 @@ async fn a_guest_on_air_may_send_more() {
     let off_air = OwnerRequest::AssignSlot(room(), ada.joined.peer_id, AssignSlot { slot: None });
     engine.handle.owner(off_air).await.unwrap();
     assert_eq!(limits(&mut ada).await, [Some(4_000_000); 2]);
+}
+
+#[tokio::test]
+async fn guests_are_told_whether_the_audience_sees_them() {
+    let engine = Engine::new("tally").await;
+    let invite = engine.invite().await;
+    let (mut ada, mut ben) =
+        (engine.join("Ada", &invite.token).await, engine.join("Ben", &engine.invite().await.token).await);
+    engine.admit(&ada).await;
+    engine.admit(&ben).await;
+    let slot = |number: u8| Place::Slot(SlotId::try_from(number).unwrap());
+    engine.obs(&[(slot(1), Scene::Program), (slot(2), Scene::Preview)]).await;
+    ada.is_told(Tally::Program).await;
+    ben.is_told(Tally::Preview).await;
+    // By name, besides the slot: the better of the two counts.
+    let by_name = Place::Subject(Subject { who: Who::Person("ben".into()), stand_in: None });
+    engine.obs(&[(slot(2), Scene::Preview), (by_name, Scene::Program)]).await;
+    ada.is_told(Tally::Off).await;
+    ben.is_told(Tally::Program).await;
+    engine.sees("Ben", |ben| ben.tally == Some(Tally::Program)).await;
+    engine.obs(&[]).await;
+    ben.is_told(Tally::Off).await;
 }
 
 #[tokio::test]

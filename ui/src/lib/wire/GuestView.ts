@@ -3,17 +3,27 @@ import type { DisplayName } from "./DisplayName";
 import type { PeerId } from "./PeerId";
 import type { PeerState } from "./PeerState";
 import type { PictureSize } from "./PictureSize";
+import type { ProducerId } from "./ProducerId";
 import type { Quality } from "./Quality";
 import type { Role } from "./Role";
 import type { SlotId } from "./SlotId";
 import type { Steadiness } from "./Steadiness";
+import type { Tally } from "./Tally";
 import type { TrackView } from "./TrackView";
 
 export type GuestView = { peerId: PeerId, displayName: DisplayName, role: Role, state: PeerState, slot: SlotId | null, 
 /**
  * False while the socket is away within its grace time.
  */
-connected: boolean, handRaised: boolean, camera: TrackView, microphone: TrackView, quality: Quality, 
+connected: boolean, handRaised: boolean, camera: TrackView, microphone: TrackView, 
+/**
+ * The screen they share: its previews come under this id.
+ */
+screen: ProducerId | null, 
+/**
+ * Whether OBS shows them; absent while no source can.
+ */
+tally: Tally | null, quality: Quality, 
 /**
  * Of their picture as handed to OBS, or to the dashboard alone; absent until one is.
  */
