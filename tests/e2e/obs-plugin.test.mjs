@@ -165,6 +165,60 @@ for (const degrees of [90, 180, 270]) {
   });
 }
 
+/** As the pattern host draws them, from left to right. */
+const CARD = [[235, 235, 235], [191, 191, 20], [20, 191, 191], [40, 180, 60], [191, 20, 191], [200, 50, 40], [30, 60, 200], [20, 20, 20]];
+
+test('a test card keeps its colours: BT.601 and BT.709, limited and full, I420 and NV12', { timeout: 60_000 }, async () => {
+  let [worst, kinds] = [0, 0];
+  for (const kind of ['bt601', 'bt709', 'bt601-full', 'bt709-full', 'bt709-nv12', 'bt601-full-nv12']) {
+    host = await Pattern.start(socket, ['--card', kind, '--slots', '1', '--fps', '10']);
+    await obs.addGuest(`Card ${kind}`, { slot: 1, away: 'transparent' });
+    await shows(`Card ${kind}`, kind, picture => picture.width > 0 && meanColour(picture)[3] > 254);
+    const picture = await obs.screenshot(`Card ${kind}`, { file: artifact(`obs-plugin-card-${kind}.png`) });
+    CARD.forEach((colour, i) => {
+      const x = Math.round(((i + 0.5) * picture.width) / CARD.length);
+      const at = (Math.round(picture.height / 2) * picture.width + x) * 4;
+      const off = Math.max(...colour.map((level, channel) => Math.abs(level - picture.data[at + channel])));
+      worst = Math.max(worst, off);
+      assert.ok(off <= 2, `${kind}: ${colour} became ${[...picture.data.subarray(at, at + 3)]}`);
+    });
+    kinds += 1;
+    await obs.call('RemoveInput', { inputName: `Card ${kind}` });
+    await host.stop();
+  }
+  console.log(`# ${kinds} kinds, at most ${worst} levels off`);
+});
+
+test('the card of somebody who is away has a colour, or a picture of the streamer’s', { timeout: 30_000 }, async () => {
+  host = await Pattern.start(socket);
+  const middle = async () => {
+    const picture = await obs.screenshot('Styled', { file: artifact('obs-plugin-card-styled.png') });
+    const at = (Math.round(picture.height / 2) * picture.width + Math.round(picture.width / 2)) * 4;
+    return { corner: [...picture.data.subarray(0, 3)], middle: [...picture.data.subarray(at, at + 3)] };
+  };
+  const near = (seen, colour) => seen?.every((level, i) => Math.abs(level - colour[i]) <= 3);
+  await obs.addGuest('Styled', { slot: 1, away: 'slate', card_colour: 0xff804020 });
+  await plays('Styled');
+  await host.order('leave 1');
+  await until('a card in that colour', async () => near((await middle()).corner, [0x20, 0x40, 0x80]));
+  // The picture OBS has just shown, for want of another.
+  const file = artifact('obs-plugin-card-bt709.png');
+  await obs.settings('Styled', { card_image: file });
+  await until('the picture in its middle', async () => near((await middle()).middle, CARD[4]) || near((await middle()).middle, CARD[3]));
+  await obs.settings('Styled', { card_image: '/no/such/file.png' });
+  await until('the colour again', async () => near((await middle()).corner, [0x20, 0x40, 0x80]));
+  await host.order('enter 1 Ada');
+  await plays('Styled');
+
+  await obs.settings('Styled', { away_after: 2 });
+  await pause(200);
+  await host.order('leave 1');
+  await holds('the last picture stays', async () => (await look('Styled')) !== null, 1500, 50);
+  await shows('Styled', 'the card', picture => counterIn(picture) === null, 3_000);
+  await obs.call('RemoveInput', { inputName: 'Styled' });
+  await host.stop();
+});
+
 test('sizes change in mid-show, up to the largest', { timeout: 40_000 }, async () => {
   const item = await obs.addGuest('Any size', { slot: 1 });
   for (const size of ['1920x1080', '4096x2304', '322x182']) {

@@ -1,11 +1,12 @@
 //! A host that needs no guest: slots with a moving pattern, a picture counter and a tone, for trying OBS.
 //!
-//! `pattern SOCKET [--slots N] [--size 640x360] [--fps 30] [--rotate 90] [--names Ada,Bob] [--still] [--flash]`
+//! `pattern SOCKET [--slots N] [--size 640x360] [--fps 30] [--rotate 90] [--names Ada,Bob] [--still] [--flash]
+//!  [--card bt601|bt709[-full][-nv12]]`
 //!
 //! Eight by eight pixels make a dot. The top row of dots has the picture counter as 32 bits, white for 1, the
 //! highest bit at the left; the second row the complement. Slot `n` plays 440 × n Hz at a quarter of full scale.
 //! With `--flash` the picture is white and the tone sounds only in the first tenth of each second: pictures and
-//! sound that belong together. Commands on standard input: `leave N`, `enter N NAME`, `camera N on|off`.
+//! sound that belong together. With `--card` the picture is a row of the colours in [`CARD`] instead. Commands on standard input: `leave N`, `enter N NAME`, `camera N on|off`.
 
 use greenroom_frame_ipc::*;
 use std::io::BufRead;
@@ -22,6 +23,29 @@ struct Options {
     names: Vec<String>,
     still: bool,
     flash: bool,
+    card: Option<Card>,
+}
+
+/// How a test card is written.
+#[derive(Clone, Copy)]
+struct Card {
+    matrix: Matrix,
+    full_range: bool,
+    format: PixelFormat,
+}
+
+impl Card {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split('-');
+        let matrix = match words.next()? {
+            "bt601" => Matrix::Bt601,
+            "bt709" => Matrix::Bt709,
+            _ => return None,
+        };
+        let words: Vec<_> = words.collect();
+        let format = if words.contains(&"nv12") { PixelFormat::Nv12 } else { PixelFormat::I420 };
+        Some(Self { matrix, full_range: words.contains(&"full"), format })
+    }
 }
 
 fn options() -> Option<Options> {
@@ -36,6 +60,7 @@ fn options() -> Option<Options> {
         names: vec!["Ada".into(), "Bob".into()],
         still: false,
         flash: false,
+        card: None,
     };
     while let Some(name) = arguments.next() {
         match name.as_str() {
@@ -50,6 +75,7 @@ fn options() -> Option<Options> {
             "--names" => options.names = arguments.next()?.split(',').map(str::to_owned).collect(),
             "--still" => options.still = true,
             "--flash" => options.flash = true,
+            "--card" => options.card = Some(Card::parse(&arguments.next()?)?),
             _ => return None,
         }
     }
@@ -59,7 +85,7 @@ fn options() -> Option<Options> {
 fn main() {
     let Some(options) = options() else {
         eprintln!(
-            "usage: pattern SOCKET [--slots N] [--size WxH] [--fps N] [--rotate DEG] [--names A,B] [--still] [--flash]"
+            "usage: pattern SOCKET [--slots N] [--size WxH] [--fps N] [--rotate DEG] [--names A,B] [--still] [--flash] [--card KIND]"
         );
         std::process::exit(2);
     };
@@ -98,17 +124,21 @@ fn main() {
             let lit = options.flash && (picture_at - started) % 1_000_000_000 < FLASH_NS;
             for (i, slot) in slots.iter_mut().enumerate().filter(|(i, _)| states[*i].video_live) {
                 if !options.still || pictures == 0 {
-                    picture.draw(pictures, i, lit);
-                    let planes = picture.planes();
+                    match options.card {
+                        Some(card) => picture.draw_card(card),
+                        None => picture.draw(pictures, i, lit),
+                    }
+                    let format = options.card.map_or(PixelFormat::I420, |card| card.format);
+                    let planes = picture.planes(format);
                     let frame = VideoFrame {
-                        format: PixelFormat::I420,
+                        format,
                         width: options.width,
                         height: options.height,
                         planes: &planes,
                         timestamp_ns: picture_at,
                         arrival_ns: picture_at,
-                        full_range: false,
-                        matrix: Matrix::Bt709,
+                        full_range: options.card.is_some_and(|card| card.full_range),
+                        matrix: options.card.map_or(Matrix::Bt709, |card| card.matrix),
                         rotation: options.rotation,
                     };
                     slot.write_video(&frame).expect("the picture is allowed");
@@ -161,13 +191,22 @@ struct Pattern {
     y: Vec<u8>,
     u: Vec<u8>,
     v: Vec<u8>,
+    /// U and V in turn, for NV12.
+    uv: Vec<u8>,
 }
 
 impl Pattern {
     fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
         let half = width.div_ceil(2) * height.div_ceil(2);
-        Self { width, height, y: vec![0; width * height], u: vec![0; half], v: vec![0; half] }
+        Self {
+            width,
+            height,
+            y: vec![0; width * height],
+            u: vec![0; half],
+            v: vec![0; half],
+            uv: vec![0; half * 2],
+        }
     }
 
     fn draw(&mut self, number: u64, slot: usize, lit: bool) {
@@ -189,16 +228,60 @@ impl Pattern {
         self.v.fill(v);
     }
 
-    fn planes(&self) -> [Plane<'_>; 3] {
+    fn draw_card(&mut self, card: Card) {
+        let colours = CARD.map(|colour| yuv(colour, card));
+        let at = |x: usize, width: usize| colours[(x * CARD.len() / width).min(CARD.len() - 1)];
+        for line in self.y.chunks_mut(self.width) {
+            line.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = at(x, self.width)[0]);
+        }
         let half = self.width.div_ceil(2);
-        [
-            Plane { data: &self.y, stride: self.width },
-            Plane { data: &self.u, stride: half },
-            Plane { data: &self.v, stride: half },
-        ]
+        for (plane, index) in [(&mut self.u, 1), (&mut self.v, 2)] {
+            for line in plane.chunks_mut(half) {
+                line.iter_mut().enumerate().for_each(|(x, pixel)| *pixel = at(x, half)[index]);
+            }
+        }
+        for (pair, (u, v)) in self.uv.as_chunks_mut::<2>().0.iter_mut().zip(self.u.iter().zip(&self.v)) {
+            *pair = [*u, *v];
+        }
+    }
+
+    fn planes(&self, format: PixelFormat) -> Vec<Plane<'_>> {
+        let half = self.width.div_ceil(2);
+        let luma = Plane { data: &self.y, stride: self.width };
+        match format {
+            PixelFormat::I420 => {
+                vec![luma, Plane { data: &self.u, stride: half }, Plane { data: &self.v, stride: half }]
+            }
+            PixelFormat::Nv12 => vec![luma, Plane { data: &self.uv, stride: half * 2 }],
+        }
     }
 }
 
+/// By the definitions of ITU-R BT.601 §2.5 and BT.709 §3.
+fn yuv([r, g, b]: [u8; 3], card: Card) -> [u8; 3] {
+    let [r, g, b] = [r, g, b].map(|level| f64::from(level) / 255.0);
+    let (kr, kb) = match card.matrix {
+        Matrix::Bt601 => (0.299, 0.114),
+        Matrix::Bt709 => (0.2126, 0.0722),
+    };
+    let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+    let (u, v) = ((b - y) / 2.0 / (1.0 - kb), (r - y) / 2.0 / (1.0 - kr));
+    let (black, luma, chroma) = if card.full_range { (0.0, 255.0, 255.0) } else { (16.0, 219.0, 224.0) };
+    [black + luma * y, 128.0 + chroma * u, 128.0 + chroma * v]
+        .map(|level| level.round().clamp(0.0, 255.0) as u8)
+}
+
+/// Red, green, blue; the test of the plugin knows them too.
+const CARD: [[u8; 3]; 8] = [
+    [235, 235, 235],
+    [191, 191, 20],
+    [20, 191, 191],
+    [40, 180, 60],
+    [191, 20, 191],
+    [200, 50, 40],
+    [30, 60, 200],
+    [20, 20, 20],
+];
 const DOT: usize = 8;
 const CHUNK: usize = 480;
 const CHUNK_NS: u64 = 10_000_000;
