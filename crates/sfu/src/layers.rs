@@ -29,6 +29,9 @@ pub struct Rung {
     pub layers: Layers,
     /// Bits per second of everything a receiver of these layers is sent.
     pub bitrate: u64,
+    /// What that comes to over some seconds, with the higher temporal layers that only happen to be missing. An encoder that
+    /// halts for a moment makes a layer look cheap; who is raised to it then gets the flood that follows.
+    pub usual: u64,
 }
 
 /// What a producer offers at this moment, worst first; only layers that flow. Empty while nothing does.
@@ -82,11 +85,14 @@ pub struct LayerMeter {
     timestamps: [Option<u32>; MAX_SPATIAL],
     /// Higher spatial layers do without the lower ones: simulcast, or SVC between key pictures.
     is_independent: bool,
+    averaged_at: Millis,
 }
 
 #[derive(Debug, Default)]
 struct Cell {
     rate: RateMeter,
+    /// Bit/s, averaged over seconds.
+    usual: u64,
     last: Option<Millis>,
     /// How many pictures had begun then.
     at_picture: u64,
@@ -106,6 +112,17 @@ impl LayerMeter {
         cell.at_picture = self.pictures;
     }
 
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, ms: Millis) {
+        if ms < self.averaged_at + AVERAGING_STEP {
+            return;
+        }
+        self.averaged_at = ms;
+        for cell in self.cells.iter_mut().flatten().filter(|cell| cell.last.is_some()) {
+            cell.usual = (cell.usual * (AVERAGED_STEPS - 1) + cell.rate.bitrate(ms)) / AVERAGED_STEPS;
+        }
+    }
+
     pub fn set_independent(&mut self, is_independent: bool) {
         self.is_independent = is_independent;
     }
@@ -113,14 +130,20 @@ impl LayerMeter {
     /// What flows, and what each choice costs.
     pub fn ladder(&self, ms: Millis) -> Ladder {
         let mut ladder = Ladder::default();
-        let mut below = 0;
+        let mut below = (0, 0);
         for (spatial, cells) in (0u8..).zip(&self.cells) {
-            let mut bitrate = if self.is_independent { 0 } else { below };
+            let (mut bitrate, mut usual) = if self.is_independent { (0, 0) } else { below };
+            let top = cells.iter().rposition(|cell| self.is_flowing(cell, ms));
             for (temporal, cell) in (0u8..).zip(cells).filter(|(_, cell)| self.is_flowing(cell, ms)) {
-                bitrate += cell.rate.bitrate(ms);
-                ladder.push(Rung { layers: Layers { spatial, temporal }, bitrate });
+                let rate = cell.rate.bitrate(ms);
+                bitrate += rate;
+                usual += cell.usual.max(rate);
+                let is_top = top == Some(usize::from(temporal));
+                let missing = cells[usize::from(temporal) + 1..].iter().map(|cell| cell.usual).sum::<u64>();
+                usual += if is_top { missing } else { 0 };
+                ladder.push(Rung { layers: Layers { spatial, temporal }, bitrate, usual });
             }
-            below = bitrate;
+            below = (bitrate, usual);
         }
         ladder
     }
@@ -137,6 +160,9 @@ impl LayerMeter {
 pub const MAX_SPATIAL: usize = 8;
 pub const MAX_TEMPORAL: usize = 4;
 const MAX_RUNGS: usize = MAX_SPATIAL * MAX_TEMPORAL;
+const AVERAGING_STEP: Millis = 200;
+/// Four seconds: longer than an encoder halts, and than a keyframe counts.
+const AVERAGED_STEPS: u64 = 20;
 /// Longer than the pauses of a screen that hardly changes.
 const SILENT: Millis = 1_500;
 /// A picture of five in a second may be late by half its time.
@@ -184,11 +210,35 @@ mod tests {
     }
 
     #[test]
+    fn an_encoder_that_halts_makes_nothing_cheap() {
+        let mut meter = LayerMeter::default();
+        let mut ms = 0;
+        let mut run = |meter: &mut LayerMeter, pictures: u32, top: u64| {
+            for n in 0..pictures {
+                ms += 33;
+                let temporal = (u64::from(n) % 2).min(top) as u8;
+                meter.note(0, Layers::new(0, temporal), ms as u32 * 90, 2_000, ms);
+                meter.handle_timeout(ms);
+            }
+            meter.ladder(ms).rungs().last().copied().unwrap_or_default()
+        };
+        let steady = run(&mut meter, 400, 1);
+        assert_eq!(steady.layers, Layers::new(0, 1));
+        assert!(steady.usual.abs_diff(steady.bitrate) < steady.bitrate / 10, "{steady:?}");
+        let mut halted = meter;
+        let rung = run(&mut halted, 30, 0);
+        assert_eq!(rung.layers, Layers::new(0, 0), "the upper layer is missing");
+        assert!(rung.usual > steady.usual, "{rung:?}: it may come back any moment");
+        let rung = run(&mut halted, 600, 0);
+        assert!(rung.usual < rung.bitrate * 11 / 10, "{rung:?}: it does not");
+    }
+
+    #[test]
     fn a_wish_and_a_limit_make_a_choice() {
         let mut ladder = Ladder::default();
         assert_eq!(ladder.best_within(Layers::ALL), None);
         for (spatial, temporal, bitrate) in [(0, 0, 50), (0, 1, 100), (2, 0, 600), (2, 1, 900)] {
-            ladder.push(Rung { layers: Layers::new(spatial, temporal), bitrate });
+            ladder.push(Rung { layers: Layers::new(spatial, temporal), bitrate, usual: bitrate });
         }
         let best = |limit: Layers| ladder.best_within(limit).map(|r| (r.layers.spatial, r.layers.temporal));
         assert_eq!(best(Layers::ALL), Some((2, 1)));

@@ -51,7 +51,8 @@ impl Producer {
         }
         let mut ladder = Ladder::default();
         for stream in self.streams.iter().filter(|s| s.is_flowing(ms)) {
-            ladder.push(Rung { layers: Layers::default(), bitrate: stream.rate.bitrate(ms) });
+            let bitrate = stream.rate.bitrate(ms);
+            ladder.push(Rung { layers: Layers::default(), bitrate, usual: bitrate });
         }
         ladder
     }

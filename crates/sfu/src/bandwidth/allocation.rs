@@ -46,13 +46,13 @@ impl Claim {
 
     /// What it would take if there were enough, bit/s.
     pub fn wanted(&self) -> u64 {
-        self.best().map_or(0, |at| self.ladder.rungs()[at].bitrate)
+        self.best().map_or(0, |at| self.ladder.rungs()[at].usual)
     }
 
     /// What a rung is reckoned at.
     fn cost(&self, at: usize) -> f64 {
         let Some(rung) = self.ladder.rungs().get(at) else { return 0.0 };
-        rung.bitrate as f64 * if self.is_raise(at) { RAISE } else { KEEP }
+        if self.is_raise(at) { rung.usual as f64 * RAISE } else { rung.bitrate as f64 * KEEP }
     }
 
     fn is_raise(&self, at: usize) -> bool {
@@ -175,7 +175,7 @@ mod tests {
     fn claim(consumer: usize, class: Class, has: Option<u8>) -> Claim {
         let mut ladder = Ladder::default();
         for (spatial, bitrate) in [(0, 150_000), (1, 500_000), (2, 1_500_000)] {
-            ladder.push(Rung { layers: Layers::new(spatial, 0), bitrate });
+            ladder.push(Rung { layers: Layers::new(spatial, 0), bitrate, usual: bitrate });
         }
         let has = has.map(|spatial| Layers::new(spatial, 0));
         Claim::new(consumer, class, ladder, Layers::ALL, has)
@@ -243,6 +243,23 @@ mod tests {
             has = granted(&claims)[0];
             assert_eq!(has, Some(2), "{available}");
         }
+    }
+
+    #[test]
+    fn nobody_is_raised_to_what_is_cheap_for_a_moment() {
+        let mut ladder = Ladder::default();
+        for (spatial, bitrate, usual) in
+            [(0, 150_000, 150_000), (1, 500_000, 500_000), (2, 700_000, 1_500_000)]
+        {
+            ladder.push(Rung { layers: Layers::new(spatial, 0), bitrate, usual });
+        }
+        let at = |spatial| Some(Layers::new(spatial, 0));
+        let mut claims = [Claim::new(1, Class::Ordinary, ladder, Layers::ALL, at(1))];
+        Allocation::default().share(0, Some(1_000_000), &mut claims);
+        assert_eq!(granted(&claims), [Some(1)]);
+        let mut claims = [Claim::new(1, Class::Ordinary, ladder, Layers::ALL, at(2))];
+        Allocation::default().share(0, Some(1_000_000), &mut claims);
+        assert_eq!(granted(&claims), [Some(2)], "who has it keeps it");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Controller {
     next_decay: Micros,
     is_proven: bool,
     first_feedback: Option<Micros>,
+    /// See [`Self::note_burst`]; bit/s, and when.
+    burst: Option<(f64, Micros)>,
 }
 
 /// Where transport-wide feedback stands.
@@ -76,6 +78,7 @@ impl Controller {
             next_decay: now,
             is_proven: false,
             first_feedback: None,
+            burst: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Controller {
         self.clock.begin(feedback.reference_time);
         let (mut received, mut lost, mut late) = (0, 0, 0);
         let (mut newest_sent, mut probed) = (None, None);
+        let mut burst = Burst::default();
         let is_limited = self.is_application_limited();
         for status in feedback.packets() {
             let told = self.history.tell(status.sequence, status.arrival_us.is_some(), now);
@@ -120,6 +124,7 @@ impl Controller {
             newest_sent = newest_sent.max(Some(told.sent_at));
             let arrived_at = self.clock.unwrap(arrival_us);
             self.acknowledged.note(arrived_at, told.size, is_limited);
+            burst.note(arrived_at, told.size);
             if let Some(spacing) = self.groups.note(told.sent_at, arrived_at) {
                 self.trendline.note(&spacing);
             }
@@ -137,7 +142,8 @@ impl Controller {
         self.feedback = Feedback::Flowing { last: now, last_sent };
         self.first_feedback = self.first_feedback.or(Some(now));
         self.note_round_trip(now.saturating_sub(newest_sent));
-        self.conclude(now, newest_sent, probed, is_first);
+        let burst = burst.rate().filter(|_| is_limited);
+        self.conclude(now, newest_sent, probed, burst, is_first);
     }
 
     fn note_round_trip(&mut self, sample: Micros) {
@@ -145,7 +151,15 @@ impl Controller {
         self.round_trip = (self.round_trip * 7 + sample.min(MAX_ROUND_TRIP)) / 8;
     }
 
-    fn conclude(&mut self, now: Micros, sent_at: Micros, probed: Option<f64>, is_first: bool) {
+    /// `burst`: how fast packets arrived just now, where little was sent before.
+    fn conclude(
+        &mut self,
+        now: Micros,
+        sent_at: Micros,
+        probed: Option<f64>,
+        burst: Option<f64>,
+        is_first: bool,
+    ) {
         let usage = self.trendline.usage();
         if usage == Usage::Over {
             self.prober.hold(now);
@@ -164,7 +178,10 @@ impl Controller {
             }
             _ => {
                 let acknowledged = match usage {
-                    Usage::Over => self.acknowledged.under_load(),
+                    Usage::Over => {
+                        let burst = self.note_burst(now, burst);
+                        [self.acknowledged.under_load(), burst].into_iter().flatten().reduce(f64::max)
+                    }
                     _ => self.acknowledged.bitrate(),
                 };
                 self.rate.update(now, sent_at, usage, acknowledged, self.round_trip, MAX);
@@ -173,6 +190,18 @@ impl Controller {
         let aim = self.rate.estimate();
         let rates = Rates { aim, arrives: self.acknowledged.bitrate().unwrap_or(aim) };
         self.loss.update(now, rates, self.round_trip);
+    }
+
+    /// The fastest of the bursts that filled the path lately. The mean of seconds of little says nothing of a path that a
+    /// keyframe has just filled.
+    fn note_burst(&mut self, now: Micros, burst: Option<f64>) -> Option<f64> {
+        self.burst = self.burst.filter(|(_, at)| now.saturating_sub(*at) < BURST_LASTS);
+        if let Some(rate) = burst
+            && self.burst.is_none_or(|(before, _)| rate > before)
+        {
+            self.burst = Some((rate, now));
+        }
+        self.burst.map(|(rate, _)| rate)
     }
 
     pub fn handle_remb(&mut self, now: Micros, bitrate: u64) {
@@ -312,6 +341,36 @@ impl Controller {
     }
 }
 
+/// What one feedback message tells to have arrived.
+#[derive(Debug, Default)]
+struct Burst {
+    /// First and last arrival, receiver's clock.
+    ends: Option<(i64, i64)>,
+    packets: u32,
+    /// Without the first packet's.
+    octets: usize,
+}
+
+impl Burst {
+    fn note(&mut self, arrived_at: i64, octets: usize) {
+        match &mut self.ends {
+            None => self.ends = Some((arrived_at, arrived_at)),
+            Some((first, last)) => {
+                (*first, *last) = ((*first).min(arrived_at), (*last).max(arrived_at));
+                self.octets += octets;
+            }
+        }
+        self.packets += 1;
+    }
+
+    /// Bit/s; a queue in front of the bottleneck makes them the path's own.
+    fn rate(&self) -> Option<f64> {
+        let (first, last) = self.ends.filter(|_| self.packets >= MIN_BURST)?;
+        let span = last.saturating_sub(first);
+        (span >= MIN_BURST_SPAN).then(|| self.octets as f64 * 8e6 / span as f64)
+    }
+}
+
 /// The receiver's clock as feedback tells it: 24 bits of 64 ms that turn over every twelve days.
 #[derive(Debug, Default)]
 struct ArrivalClock {
@@ -355,6 +414,10 @@ const DECAY: f64 = 0.5;
 const FORGOTTEN: Micros = 1_000_000;
 const RECOVERY: Micros = 400_000;
 const LIMITED: f64 = 0.65;
+/// A queue that a burst has left takes so long to drain.
+const BURST_LASTS: Micros = 1_000_000;
+const MIN_BURST: u32 = 5;
+const MIN_BURST_SPAN: i64 = 15_000;
 /// Browsers repeat theirs every second.
 const REMB_LASTS: Micros = 10_000_000;
 const REMB_SETTLES: Micros = 3_000_000;

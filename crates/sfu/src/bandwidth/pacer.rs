@@ -95,6 +95,11 @@ impl<T: Copy> Pacer<T> {
         self.queues.iter().find_map(|queue| queue.front().filter(late)).map(|w| w.consumer)
     }
 
+    /// Whether a packet of `consumer` has waited so long that those behind it are better sent instead.
+    pub fn is_jammed(&self, now: Micros, consumer: usize) -> bool {
+        self.queues.iter().flatten().any(|w| w.consumer == consumer && now.saturating_sub(w.since) > JAM)
+    }
+
     /// Removes all packets of `consumer`, telling each.
     pub fn drop_consumer(&mut self, consumer: usize, mut dropped: impl FnMut(&T)) {
         for queue in &mut self.queues {
@@ -142,6 +147,8 @@ const MIN_BURST: f64 = 3_600.0;
 const QUANTUM: Micros = 5_000;
 /// Beyond this a conversation suffers; on top comes the time a keyframe takes on a path so slow.
 const MIN_PATIENCE: Micros = 250_000;
+/// Longer than a path that is just full makes anything wait.
+const JAM: Micros = 150_000;
 const KEYFRAME: f64 = 48_000.0;
 const MAX_KEYFRAME_TIME: Micros = 750_000;
 
@@ -201,6 +208,7 @@ mod tests {
         pacer.charge(1_000_000);
         assert!((0..512).all(|n| pacer.hold(0, Class::Ordinary, 7, n)));
         assert!(!pacer.hold(0, Class::Important, 7, 0), "full");
+        assert!(!pacer.is_jammed(150_000, 7) && pacer.is_jammed(151_000, 7) && !pacer.is_jammed(151_000, 8));
         assert_eq!(pacer.find_late(600_000), None);
         assert_eq!(pacer.find_late(700_000), Some(7));
         let mut first = None;

@@ -67,7 +67,9 @@ impl RateControl {
                 self.changed_at = now;
                 State::Increase
             }
-            (Usage::Normal, state) => state,
+            // The queue is gone before its step was due: nothing is left to step down for.
+            (Usage::Normal, State::Decrease) => State::Hold,
+            (Usage::Normal, State::Increase) => State::Increase,
         };
         match self.state {
             State::Hold => {}
@@ -216,6 +218,15 @@ mod tests {
         }
         let gained = control.estimate() - 0.85e6;
         assert!((20e3..80e3).contains(&gained), "{gained}");
+    }
+
+    #[test]
+    fn a_queue_that_is_gone_costs_no_second_step() {
+        let mut control = RateControl::new(3e6, 0);
+        control.update(100_000, 100_000, Usage::Over, Some(1e6), RTT, 1e9);
+        control.update(120_000, 120_000, Usage::Over, Some(0.6e6), RTT, 1e9);
+        control.update(170_000, 170_000, Usage::Normal, Some(0.2e6), RTT, 1e9);
+        assert_eq!(control.estimate(), 0.85e6, "little was sent meanwhile, that is all");
     }
 
     #[test]

@@ -249,6 +249,23 @@ fn a_cap_that_ends_is_forgotten_whatever_the_path_loses_by_itself() {
 }
 
 #[test]
+fn a_keyframe_after_little_does_not_make_little_the_paths_capacity() {
+    for delay in [20e3, 50e3, 100e3] {
+        let mut run = Run::new(1e6, 2e6);
+        (run.path.delay, run.path.buffer) = (delay, 300e3);
+        run.pass(10.0, |_| 100e3);
+        assert!(run.estimate() > 0.7e6, "{delay}: {}", run.estimate());
+        run.pass(0.3, |_| 1.6e6);
+        let mut least = f64::INFINITY;
+        for _ in 0..10 {
+            run.pass(0.1, |_| 300e3);
+            least = least.min(run.estimate());
+        }
+        assert!(least > 0.5e6, "{delay}: {least}");
+    }
+}
+
+#[test]
 fn a_shallow_buffer_that_loses_is_left_within_seconds() {
     let mut run = Run::new(1e6, 3e6);
     run.path.buffer = 20e3;

@@ -5,6 +5,7 @@ use super::{Event, TICK, Worker};
 use crate::bandwidth::{Change, Claim, Class, Outgoing, RAISE};
 use crate::clock::Millis;
 use crate::error::Error;
+use crate::forward::Kind;
 use crate::layers::Layers;
 use std::time::Instant;
 use wire::{ProducerId, TransportId};
@@ -113,12 +114,18 @@ impl Worker {
     fn grant(&mut self, now: Instant, claim: &Claim, grant: Option<Layers>, outgoing: &mut Outgoing) {
         let key = claim.consumer;
         let consumer = &mut self.consumers[key];
-        let was_starved = consumer.starved;
+        let (was_starved, before) = (consumer.starved, consumer.allowed);
         consumer.starved = grant.is_none();
         consumer.allowed = grant.unwrap_or(consumer.allowed);
         if consumer.starved && !was_starved {
             outgoing.drop_waiting(key, consumer);
             consumer.forwarder.pause();
+        }
+        let is_lowered = consumer.allowed.spatial < before.spatial;
+        let is_simulcast = self.producers[consumer.producer].layer_kind() == Kind::Simulcast;
+        if is_lowered && is_simulcast && outgoing.pacer.is_jammed(self.clock.us(now), key) {
+            // The keyframe of the lower layer would have to wait behind what the path does not carry.
+            outgoing.drop_waiting(key, consumer);
         }
         if let Some(layers) = consumer.layers_news(&claim.ladder) {
             let consumer = consumer.id;

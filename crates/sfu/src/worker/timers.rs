@@ -137,6 +137,9 @@ impl Worker {
     /// Consumers and taps follow the best layers that flow, within what they prefer and may have.
     fn tick_layers(&mut self, now: Instant, ms: Millis) {
         for key in 0..self.producers.capacity() {
+            if let Some(meter) = self.producers.get_mut(key).and_then(|p| p.layers.as_deref_mut()) {
+                meter.handle_timeout(ms);
+            }
             let Some(producer) = self.producers.get(key).filter(|p| p.layers.is_some() && !p.paused) else {
                 continue;
             };
