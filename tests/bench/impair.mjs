@@ -1,8 +1,10 @@
 // What two guests see of each other when one of them has a bad network: Chromium to Chromium through the engine, over a
-// link with loss, delay and a rate cap that is lifted at the end of each round.
+// link with loss, delay and a rate cap that is lifted at the end of each round. `direct`: the sender with the bad network
+// and the receiver without the engine, for what a browser's own estimate of the path can do.
 import { execFileSync } from 'node:child_process';
 import { launchChromium } from '../lib/browser.mjs';
 import { ADA, BEN } from '../lib/camera.mjs';
+import { connectDirectly, outgoingEstimate } from '../lib/direct.mjs';
 import { Engine } from '../lib/engine.mjs';
 import { finish } from '../lib/figures.mjs';
 import { HOST, badLink } from '../lib/namespaces.mjs';
@@ -14,7 +16,10 @@ import { pause, until } from '../lib/wait.mjs';
 const ROOM = 'impaired';
 const LOSSES = list('GREENROOM_BENCH_LOSSES', [0, 1, 3, 5, 10]);
 const DELAYS = list('GREENROOM_BENCH_DELAYS', [20, 50, 100]);
+const DIRECTIONS = process.env.GREENROOM_BENCH_DIRECTIONS?.split(',') ?? ['down', 'up'];
 const CAP_KBIT = 1000;
+/** What Chromium must believe the path carries before it sends the largest of `ENCODINGS` beside the others. */
+const ENOUGH = 1_400_000;
 const SETTLE_MS = 12_000;
 const MEASURE_MS = Number(process.env.GREENROOM_BENCH_SECONDS ?? 12) * 1000;
 const RECOVERY_MS = 15_000;
@@ -46,17 +51,16 @@ const nearPage = await foreignGuest({ ...shared, browser: near, guest: { ...BEN,
 const farPage = await foreignGuest({ ...shared, browser: far, guest: { ...ADA, ownCamera: true } });
 
 const rows = [];
-for (const [direction, from, to] of [['down', nearPage, farPage], ['up', farPage, nearPage]]) {
-  const producer = await call(from, 'publish', 'video', 'video/VP8', { encodings: ENCODINGS });
-  const consumer = await call(to, 'consume', producer.id);
+for (const direction of DIRECTIONS) {
+  const [from, to] = direction === 'down' ? [nearPage, farPage] : [farPage, nearPage];
+  const stream = await (direction === 'direct' ? direct(from, to) : throughUs(from, to));
   for (const delay of DELAYS) {
     for (const loss of LOSSES) {
-      rows.push({ direction, loss, delay, ...(await round(to, consumer.id, { loss, delay })) });
+      rows.push({ direction, loss, delay, ...(await round({ from, to, stream, impairment: { loss, delay } })) });
       print(rows.at(-1), rows.length === 1);
     }
   }
-  await call(from, 'closeProducer', producer.id);
-  await call(to, 'dropConsumer', consumer.id);
+  await stream.close();
 }
 await Promise.all([near.close(), far.close()]);
 await engine.stop();
@@ -64,21 +68,51 @@ server.close();
 await link.close();
 finish({ rows });
 
+async function throughUs(from, to) {
+  const producer = await call(from, 'publish', 'video', 'video/VP8', { encodings: ENCODINGS });
+  const consumer = await call(to, 'consume', producer.id);
+  const close = async () => {
+    await call(from, 'closeProducer', producer.id);
+    await call(to, 'dropConsumer', consumer.id);
+  };
+  return { id: consumer.id, close };
+}
+
+/** One encoding, which takes all there is: a browser understands simulcast as a sender only. */
+async function direct(from, to) {
+  const connection = await connectDirectly(from, to, { maxBitrate: ENCODINGS.reduce((sum, { maxBitrate }) => sum + maxBitrate, 0) });
+  return { id: 'direct', close: connection.close };
+}
+
 /** One cell of the table: capped for a while, then free until the full picture is back. */
-async function round(page, consumerId, { loss, delay }) {
-  await link.set('both', { loss, delay, rate: CAP_KBIT, queue: 300 });
+async function round({ from, to, stream, impairment }) {
+  await link.set('both', { ...impairment, rate: CAP_KBIT, queue: 300 });
   await pause(SETTLE_MS);
-  await call(page, 'watch', consumerId);
+  const before = await encoded(from);
+  await call(to, 'watch', stream.id);
   await pause(MEASURE_MS);
-  const seen = await call(page, 'watched');
-  const [width, height] = await size(page, consumerId);
-  await link.set('both', { loss, delay });
+  const seen = await call(to, 'watched');
+  const sent = (((await encoded(from)) - before) * 1000) / MEASURE_MS;
+  const [width, height] = await size(to, stream.id);
+  const capped = await outgoingEstimate(from);
+  await link.set('both', impairment);
   const lifted = performance.now();
-  const recovered = await until('the full picture is back', async () => (await size(page, consumerId))[1] === SIZE.height, {
-    within: RECOVERY_MS,
-    every: 100,
-  }).then(() => Math.round(performance.now() - lifted), () => null);
-  return { width, height, fps: Math.round(seen.fps * 10) / 10, longest_gap_ms: Math.round(seen.longestGap), freezes: seen.freezes, recovered_ms: recovered };
+  const timed = (what, condition) =>
+    until(what, condition, { within: RECOVERY_MS, every: 100 }).then(() => Math.round(performance.now() - lifted), () => null);
+  const [recovered, estimated] = await Promise.all([
+    timed('the full picture is back', async () => (await size(to, stream.id))[1] === SIZE.height),
+    timed('the sender believes it', async () => (await outgoingEstimate(from)) >= ENOUGH),
+  ]);
+  return {
+    ...{ width, height, fps: Math.round(seen.fps * 10) / 10, sent_fps: Math.round(sent * 10) / 10, longest_gap_ms: Math.round(seen.longestGap), freezes: seen.freezes },
+    ...{ recovered_ms: recovered, capped_estimate_kbit: Math.round(capped / 1000), estimated_ms: estimated },
+  };
+}
+
+/** Pictures that left the sender's busiest encoder: a machine that is short of time makes few of them, whatever the path. */
+async function encoded(page) {
+  const { sent } = await call(page, 'counted');
+  return Math.max(0, ...sent.map(row => row.framesEncoded ?? 0));
 }
 
 async function size(page, consumerId) {
@@ -99,10 +133,11 @@ function movingPicture() {
 }
 
 function print(row, first) {
-  if (first) console.log(`\nImpaired link, ${CAP_KBIT} kbit/s each way while capped\ndirection  loss%  delay ms  picture     fps  freezes>500  longest ms  full picture back ms`);
+  if (first) console.log(`\nImpaired link, ${CAP_KBIT} kbit/s each way while capped\ndirection  loss%  delay ms  picture     fps  of sent  freezes>500  longest ms  full picture back ms  sender believes ${ENOUGH / 1000} kbit/s after ms`);
   const cells = [
     row.direction.padEnd(9), String(row.loss).padStart(6), String(row.delay).padStart(9), `  ${row.width}x${row.height}`.padEnd(12),
-    String(row.fps).padStart(5), String(row.freezes).padStart(12), String(row.longest_gap_ms).padStart(11), String(row.recovered_ms ?? '–').padStart(12),
+    String(row.fps).padStart(5), String(row.sent_fps).padStart(8), String(row.freezes).padStart(12), String(row.longest_gap_ms).padStart(11), String(row.recovered_ms ?? '–').padStart(12),
+    String(row.estimated_ms ?? '–').padStart(12),
   ];
   console.log(cells.join(' '));
 }
