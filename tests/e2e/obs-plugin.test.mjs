@@ -219,6 +219,38 @@ test('the card of somebody who is away has a colour, or a picture of the streame
   await host.stop();
 });
 
+test('size, aspect and rotation change in mid-stream without a blink', { timeout: 30_000 }, async () => {
+  host = await Pattern.start(socket, ['--slots', '1']);
+  const item = await obs.addGuest('Changing', { slot: 1, away: 'transparent' });
+  await plays('Changing');
+  const seen = new Set();
+  let [looks, blinks, running] = [0, 0, true];
+  const watch = (async () => {
+    while (running) {
+      const picture = await obs.screenshot('Changing');
+      looks += 1;
+      if (isBlank(picture) || picture.width === 0) blinks += 1;
+      seen.add(`${picture.width}x${picture.height}`);
+    }
+  })();
+  const shapes = ['size 320x180', 'size 1280x720', 'rotate 90', 'size 640x480', 'rotate 270', 'rotate 0', 'size 322x182', 'size 640x360'];
+  for (let round = 0; round < 2; round += 1) {
+    for (const shape of shapes) {
+      await host.order(shape);
+      await pause(250);
+    }
+  }
+  running = false;
+  await watch;
+  console.log(`# ${looks} looks, ${blinks} blinks, ${[...seen]}`);
+  assert.ok(looks > 40 && blinks === 0, `${blinks} of ${looks}`);
+  for (const size of ['320x180', '1280x720', '720x1280', '480x640', '640x480', '322x182']) assert.ok(seen.has(size), size);
+  assert.deepEqual(await obs.sizeOf(item), [640, 360]);
+  await plays('Changing');
+  await obs.call('RemoveInput', { inputName: 'Changing' });
+  await host.stop();
+});
+
 test('sizes change in mid-show, up to the largest', { timeout: 40_000 }, async () => {
   const item = await obs.addGuest('Any size', { slot: 1 });
   for (const size of ['1920x1080', '4096x2304', '322x182']) {

@@ -6,7 +6,8 @@
 //! Eight by eight pixels make a dot. The top row of dots has the picture counter as 32 bits, white for 1, the
 //! highest bit at the left; the second row the complement. Slot `n` plays 440 × n Hz at a quarter of full scale.
 //! With `--flash` the picture is white and the tone sounds only in the first tenth of each second: pictures and
-//! sound that belong together. With `--card` the picture is a row of the colours in [`CARD`] instead. Commands on standard input: `leave N`, `enter N NAME`, `camera N on|off`.
+//! sound that belong together. With `--card` the picture is a row of the colours in [`CARD`] instead. Commands on standard input: `leave N`, `enter N NAME`, `camera N on|off`,
+//! and of all slots at once `size WxH` and `rotate DEGREES`.
 
 use greenroom_frame_ipc::*;
 use std::io::BufRead;
@@ -83,7 +84,7 @@ fn options() -> Option<Options> {
 }
 
 fn main() {
-    let Some(options) = options() else {
+    let Some(mut options) = options() else {
         eprintln!(
             "usage: pattern SOCKET [--slots N] [--size WxH] [--fps N] [--rotate DEG] [--names A,B] [--still] [--flash] [--card KIND]"
         );
@@ -118,7 +119,13 @@ fn main() {
         let next = picture_at.min(write_at);
         std::thread::sleep(Duration::from_nanos(next.saturating_sub(now_ns())));
         if let Ok(line) = commands.try_recv() {
-            obey(&line, &mut slots, &mut states);
+            match line.split_once(' ').and_then(|(order, value)| reshape(order, value, &mut options)) {
+                Some(()) => {
+                    picture = Pattern::new(options.width, options.height);
+                    println!("{line}");
+                }
+                None => obey(&line, &mut slots, &mut states),
+            }
         }
         if picture_at <= write_at {
             let lit = options.flash && (picture_at - started) % 1_000_000_000 < FLASH_NS;
@@ -166,6 +173,19 @@ fn main() {
 fn state(occupant: Option<String>, epoch: u32) -> SlotState {
     let live = occupant.is_some();
     SlotState { occupant, video_live: live, audio_live: live, epoch }
+}
+
+/// `None`: another order, or none that can be.
+fn reshape(order: &str, value: &str, options: &mut Options) -> Option<()> {
+    match order {
+        "size" => {
+            let (width, height) = value.split_once('x')?;
+            (options.width, options.height) = (width.parse().ok()?, height.parse().ok()?);
+        }
+        "rotate" => options.rotation = Rotation::from_degrees(value.parse().ok()?)?,
+        _ => return None,
+    }
+    Some(())
 }
 
 fn obey(line: &str, slots: &mut [SlotWriter], states: &mut [SlotState]) {
