@@ -6,7 +6,7 @@ use common::camera::{BLUE, Camera, Colours, Pixel, RED, color};
 use common::engine::{Engine, Viewer, peer};
 use frame_ipc::{Matrix, Rotation};
 use rtp::codec::VideoCodec;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::link::{Codec, FromWorker, Occupant, Place, Subject, ToWorker, Who};
 use wire::{DisplayName, PeerId, SlotId};
 
@@ -413,14 +413,17 @@ fn previews_are_small_upright_and_few() {
     engine.tell(&ToWorker::Previews { on: true });
     let mut camera = Camera::new(VideoCodec::Vp8, 640, 360);
     camera.orientation = Some(1);
+    let started = Instant::now();
     for i in 0..30 {
         for packet in camera.shoot(33, i == 0).1 {
             engine.send(1, &packet);
         }
         engine.hear(Duration::from_millis(33));
     }
+    // Eight a second, and a busy machine takes its time.
+    let most = 2 + (started.elapsed().as_secs_f64() * 8.0).ceil() as usize;
     let count = engine.previews.len();
-    assert!((4..=10).contains(&count), "{count} previews in a second");
+    assert!((4..=most).contains(&count), "{count} previews, {most} at most");
     let (from, jpeg) = &engine.previews[0];
     assert_eq!(*from, peer());
     assert_eq!(jpeg[..2], [0xff, 0xd8]);
