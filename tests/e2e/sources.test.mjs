@@ -79,7 +79,10 @@ test('a shared screen has a source of its own, a tile on the others’ pages, an
   await click(adaPage, 'screen-toggle');
   await until('OBS shows the screen', async () => isColour((await lookAt(obs, 'Screen')).mean, SCREEN));
   await until('it is whole', async () => String(await obs.sizeOf(item)) === '1280,720');
-  await obs.screenshot('Scene', { file: artifact('sources-screen.png') });
+  const { mean } = await lookAt(obs, 'Screen', { file: artifact('sources-screen.png') });
+  const off = Math.max(...SCREEN.map((level, i) => Math.abs(level - mean[i])));
+  console.log(`# drawn as ${SCREEN}, in OBS ${mean.slice(0, 3).map(Math.round)}`);
+  assert.ok(off <= 4, `${off} levels off`);
   await until('Ben sees it too', async () => {
     const screen = (await readVideos(benPage)).find(video => video.ids.includes('remote-screen'));
     return screen !== undefined && isColour(screen.colour, SCREEN);

@@ -2,7 +2,7 @@
 
 use crate::locked;
 use crate::slots::Author;
-use rtp::ext::AbsCaptureTime;
+use rtp::ext::{AbsCaptureTime, ColorSpace};
 use rtp::packet::Packet;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -25,6 +25,7 @@ pub struct Feed {
     pub red_payload_type: Option<u8>,
     pub orientation_id: Option<u8>,
     pub capture_time_id: Option<u8>,
+    pub color_space_id: Option<u8>,
     pub inbox: Inbox,
     /// False while paused and after removal: nothing of it reaches a slot then.
     pub active: AtomicBool,
@@ -44,6 +45,7 @@ impl Feed {
             red_payload_type: track.red_payload_type,
             orientation_id: track.orientation_id,
             capture_time_id: track.capture_time_id,
+            color_space_id: track.color_space_id,
             inbox: Inbox::default(),
             active: AtomicBool::new(true),
             counters: Counters::default(),
@@ -59,6 +61,11 @@ impl Feed {
     pub fn is_flowing(&self, now: u64) -> bool {
         let arrived = self.counters.arrived_ns.load(Ordering::Relaxed);
         arrived > 0 && now.saturating_sub(arrived) < SILENT_NS
+    }
+
+    /// What the colours of the picture mean that `packet` ends, if it says.
+    pub fn colours(&self, packet: &Packet<'_>) -> Option<ColorSpace> {
+        ColorSpace::parse(packet.extension(self.color_space_id?)?)
     }
 
     /// When what `packet` carries was captured, if it says.

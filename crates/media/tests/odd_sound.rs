@@ -41,6 +41,7 @@ impl Sender {
             red_payload_type: None,
             orientation_id: None,
             capture_time_id: None,
+            color_space_id: None,
             inbox: Inbox::default(),
             active: AtomicBool::new(true),
             counters: Counters::default(),

@@ -295,6 +295,31 @@ fn colours_are_what_the_stream_says_they_are() {
 }
 
 #[test]
+fn packets_say_what_colours_mean_where_the_codec_cannot() {
+    let (engine, mut viewer, mut camera) = stage(CODECS[0], 320, 180);
+    let (full, limited) = (Some([1, 13, 1, 0x20]), Some([6, 6, 6, 0x10]));
+    let (unsaid, as_told) = ((Matrix::Bt601, false), (Matrix::Bt709, true));
+    let story = [
+        (true, None, unsaid),
+        (true, full, as_told),
+        (false, None, as_told),
+        (false, limited, unsaid),
+        (true, full, as_told),
+        // A key frame that says nothing takes it back.
+        (true, None, unsaid),
+    ];
+    for (i, (keyframe, told, expected)) in story.into_iter().enumerate() {
+        camera.told_colours = told;
+        for packet in camera.shoot(33, keyframe).1 {
+            engine.send(1, &packet);
+        }
+        viewer.until("the next picture", |viewer| viewer.pictures.len() == i + 1);
+        let info = viewer.pictures[i].info;
+        assert_eq!((info.matrix, info.full_range), expected, "{i}");
+    }
+}
+
+#[test]
 fn sixty_full_hd_pictures_a_second_are_all_seen_and_so_is_another_rate() {
     let (engine, mut viewer, mut camera) = stage(CODECS[2], 1920, 1080);
     // Encoded before, so that only the decoder has to keep up.

@@ -43,6 +43,7 @@ async fn a_killed_worker_is_back_with_its_guests_and_a_keyframe_brings_the_pictu
         red_payload_type: None,
         orientation_id: None,
         capture_time_id: None,
+        color_space_id: None,
     });
     let name = DisplayName::parse("Ada").unwrap();
     handle.bind_slot(SlotId::try_from(1).unwrap(), Some(Occupant { peer: peer(), name, screen: false }));

@@ -43,6 +43,7 @@ impl Stage {
             red_payload_type: Some(RED_PAYLOAD_TYPE),
             orientation_id: None,
             capture_time_id: None,
+            color_space_id: None,
             inbox: Inbox::default(),
             active: AtomicBool::new(true),
             counters: Counters::default(),

@@ -159,6 +159,7 @@ fn feed(feed: FeedId) -> Feed {
         red_payload_type: None,
         orientation_id: None,
         capture_time_id: None,
+        color_space_id: None,
     }
 }
 

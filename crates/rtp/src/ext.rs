@@ -17,6 +17,7 @@ pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 pub const TOFFSET: &str = "urn:ietf:params:rtp-hdrext:toffset";
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+pub const COLOR_SPACE: &str = "http://www.webrtc.org/experiments/rtp-hdrext/color-space";
 pub const DEPENDENCY_DESCRIPTOR: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
@@ -86,6 +87,39 @@ impl VideoOrientation {
 
     pub fn to_byte(self) -> u8 {
         u8::from(self.back_camera) << 3 | u8::from(self.flip) << 2 | (self.rotation.degrees() / 90) as u8
+    }
+}
+
+/// Which coefficients made the picture, as far as anybody names them (ITU-T H.273 §8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatrixCoefficients {
+    Bt601,
+    Bt709,
+}
+
+/// What a picture's numbers mean, where its codec has no words for it. Browsers say it with key frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ColorSpace {
+    /// `None`: not said, or none of ours.
+    pub matrix: Option<MatrixCoefficients>,
+    pub full_range: Option<bool>,
+}
+
+impl ColorSpace {
+    /// Primaries, transfer function and matrix as in H.273, then two bits of range and four of where chroma is.
+    pub fn parse(data: &[u8]) -> Option<Self> {
+        let [_primaries, _transfer, matrix, range] = *data.first_chunk::<4>()?;
+        let matrix = match matrix {
+            1 => Some(MatrixCoefficients::Bt709),
+            4..=6 => Some(MatrixCoefficients::Bt601),
+            _ => None,
+        };
+        let full_range = match range >> 4 & 3 {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        };
+        Some(Self { matrix, full_range })
     }
 }
 
@@ -305,6 +339,12 @@ mod tests {
         assert_eq!(AudioLevel::parse(&[0x80 | 30]), Some(AudioLevel { voice: true, dbov: -30 }));
         assert_eq!(AudioLevel { voice: true, dbov: -30 }.to_byte(), 0x80 | 30);
         assert_eq!(AudioLevel::parse(&[]), None);
+        let full = ColorSpace { matrix: Some(MatrixCoefficients::Bt709), full_range: Some(true) };
+        assert_eq!(ColorSpace::parse(&[1, 13, 1, 0x25]), Some(full));
+        let limited = ColorSpace { matrix: Some(MatrixCoefficients::Bt601), full_range: Some(false) };
+        assert_eq!(ColorSpace::parse(&[6, 6, 6, 0x10]), Some(limited));
+        assert_eq!(ColorSpace::parse(&[2, 2, 2, 0]), Some(ColorSpace::default()));
+        assert_eq!(ColorSpace::parse(&[1, 1, 1]), None);
         let turned = VideoOrientation { back_camera: true, flip: false, rotation: Rotation::Clockwise270 };
         assert_eq!(VideoOrientation::parse(&[0x0b]), Some(turned));
         assert_eq!(turned.to_byte(), 0x0b);

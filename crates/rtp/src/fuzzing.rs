@@ -29,6 +29,7 @@ pub fn packet(data: &[u8]) {
         black_box((
             ext::AudioLevel::parse(data),
             ext::VideoOrientation::parse(data),
+            ext::ColorSpace::parse(data),
             ext::AbsSendTime::parse(data),
         ));
         black_box((ext::transport_sequence(data), ext::stream_name(data), ext::transmission_offset(data)));

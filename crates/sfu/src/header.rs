@@ -15,12 +15,13 @@ pub struct Passed<'a> {
 }
 
 /// Passed on as they are. The others are made anew for each consumer.
-const PASSED: [Extension; 5] = [
+const PASSED: [Extension; 6] = [
     Extension::AudioLevel,
     Extension::VideoOrientation,
     Extension::TransmissionOffset,
     Extension::AbsCaptureTime,
     Extension::PlayoutDelay,
+    Extension::ColorSpace,
 ];
 
 impl<'a> Passed<'a> {

@@ -73,6 +73,8 @@ pub struct Feed {
     pub orientation_id: Option<u8>,
     /// Header extension id of abs-capture-time, if negotiated.
     pub capture_time_id: Option<u8>,
+    /// Header extension id of color-space, if negotiated.
+    pub color_space_id: Option<u8>,
 }
 
 /// What the engine asks of the worker.

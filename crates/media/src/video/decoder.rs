@@ -9,6 +9,7 @@ use ffmpeg::{Dictionary, color, frame};
 use ffmpeg_the_third as ffmpeg;
 use frame_ipc::{MAX_PIXELS, Matrix, PixelFormat, Plane, Rotation, VideoFrame};
 use rtp::codec::VideoCodec;
+use rtp::ext::{ColorSpace, MatrixCoefficients};
 
 /// One stream's decoder. Ends with the stream; a change of codec needs a new one.
 pub struct Decoder {
@@ -84,8 +85,14 @@ impl Decoder {
         Ok(Self { inner, converter: None, on_card })
     }
 
-    /// Decodes one whole frame. `None`: the frame has nothing to show.
-    pub fn decode(&mut self, data: &[u8], timestamp: u64) -> Result<Option<Picture>, DecodeError> {
+    /// Decodes one whole frame. `None`: the frame has nothing to show. `told`: what its packets say of the colours, which
+    /// goes before what the stream says.
+    pub fn decode(
+        &mut self,
+        data: &[u8],
+        timestamp: u64,
+        told: ColorSpace,
+    ) -> Result<Option<Picture>, DecodeError> {
         // A copy, because decoders read up to 64 bytes past the end and want those to be zero.
         let mut packet = ffmpeg::Packet::copy(data);
         packet.set_pts(i64::try_from(timestamp).ok());
@@ -105,12 +112,12 @@ impl Decoder {
             return Err(DecodeError::Damaged);
         }
         let timestamp = decoded.pts().and_then(|pts| u64::try_from(pts).ok()).unwrap_or(timestamp);
-        let matrix = match decoded.color_space() {
-            color::Space::BT709 => Matrix::Bt709,
+        let matrix = match (told.matrix, decoded.color_space()) {
+            (Some(MatrixCoefficients::Bt709), _) | (None, color::Space::BT709) => Matrix::Bt709,
             // What senders leave unsaid is BT.601, as browsers take it.
-            _ => Matrix::Bt601,
+            (Some(MatrixCoefficients::Bt601), _) | (None, _) => Matrix::Bt601,
         };
-        let full = decoded.color_range() == color::Range::JPEG;
+        let full = told.full_range.unwrap_or(decoded.color_range() == color::Range::JPEG);
         let (frame, full_range) = match decoded.format() {
             Pixel::YUV420P | Pixel::NV12 => (decoded, full),
             Pixel::YUVJ420P => (decoded, true),

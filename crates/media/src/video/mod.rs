@@ -13,6 +13,7 @@ use decoder::{DecodeError, Decoder, Picture, Place, Showing};
 use frame_ipc::{MAX_PIXELS, MAX_SIDE, Rotation, now_ns};
 use preview::Previewer;
 use rtp::codec::VideoCodec;
+use rtp::ext::ColorSpace;
 use rtp::frame::{Frame, FrameAssembler};
 use rtp::jitter::{JitterBuffer, JitterConfig, Popped};
 use rtp::packet::Packet;
@@ -64,6 +65,27 @@ struct Track {
     /// Packets come: the slot's readers have been told so.
     flowing: bool,
     failed: bool,
+    colours: Colours,
+}
+
+/// What was said of the colours, with key frames or when it changes.
+#[derive(Default)]
+struct Colours {
+    /// By the packets of the picture that is not yet whole.
+    told: Option<ColorSpace>,
+    valid: ColorSpace,
+}
+
+impl Colours {
+    fn of(&mut self, keyframe: bool) -> ColorSpace {
+        match self.told.take() {
+            Some(told) => self.valid = told,
+            // One that says nothing takes back what was said.
+            None if keyframe => self.valid = ColorSpace::default(),
+            None => {}
+        }
+        self.valid
+    }
 }
 
 struct Held {
@@ -106,6 +128,7 @@ impl Track {
             want_keyframe: KeyFrameWish::default(),
             flowing: false,
             failed: false,
+            colours: Colours::default(),
             feed,
         }
     }
@@ -191,6 +214,7 @@ impl Track {
             // The assembler sees the hole in the numbers.
             let Popped::Packet { sequence, item: (arrival_ns, bytes) } = popped else { continue };
             let Ok(packet) = Packet::parse(&bytes) else { continue };
+            self.colours.told = self.feed.colours(&packet).or(self.colours.told);
             let frames = self.assembler.push(sequence, arrival_ns, &packet);
             for frame in frames {
                 self.handle_frame(frame);
@@ -201,6 +225,7 @@ impl Track {
     }
 
     fn handle_frame(&mut self, frame: Frame) {
+        let colours = self.colours.of(frame.keyframe);
         if !frame.continuous {
             return;
         }
@@ -216,7 +241,7 @@ impl Track {
             self.assembler.require_keyframe();
             return;
         }
-        match self.decode(&frame) {
+        match self.decode(&frame, colours) {
             Ok(Some(picture)) => self.handle_picture(picture, &frame),
             Ok(None) => {}
             Err(error) => {
@@ -249,11 +274,11 @@ impl Track {
         }
     }
 
-    fn decode(&mut self, frame: &Frame) -> Result<Option<Picture>, DecodeError> {
+    fn decode(&mut self, frame: &Frame, colours: ColorSpace) -> Result<Option<Picture>, DecodeError> {
         let feed = self.feed.clone();
         let since = &feed.counters.decoding_since_ns;
         since.store(now_ns(), Ordering::Relaxed);
-        let result = self.decoder().and_then(|decoder| decoder.decode(&frame.data, frame.timestamp));
+        let result = self.decoder().and_then(|decoder| decoder.decode(&frame.data, frame.timestamp, colours));
         since.store(0, Ordering::Relaxed);
         result
     }

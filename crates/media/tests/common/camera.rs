@@ -21,6 +21,8 @@ pub struct Camera {
     pub timestamp: u32,
     /// Sent as video orientation with extension id [`ORIENTATION_ID`], if any.
     pub orientation: Option<u8>,
+    /// Sent as colour space with extension id [`COLOUR_ID`] with the last packet of each picture, if any.
+    pub told_colours: Option<[u8; 4]>,
 }
 
 /// What a stream says of its colours.
@@ -32,6 +34,7 @@ pub struct Colours {
 
 pub const PAYLOAD_TYPE: u8 = 96;
 pub const ORIENTATION_ID: u8 = 4;
+pub const COLOUR_ID: u8 = 13;
 
 impl Camera {
     pub fn new(codec: VideoCodec, width: u32, height: u32) -> Self {
@@ -61,6 +64,7 @@ impl Camera {
             picture_id: 32_700,
             timestamp: u32::MAX - 90_000,
             orientation: None,
+            told_colours: None,
         }
     }
 
@@ -123,11 +127,16 @@ impl Camera {
             ssrc: 7,
         };
         let mut extension = [0; 64];
-        let length = self.orientation.map_or(0, |orientation| {
-            let mut writer = ExtensionWriter::new(&mut extension);
+        let told = self.told_colours.filter(|_| marker);
+        let mut writer = ExtensionWriter::new(&mut extension);
+        if let Some(orientation) = self.orientation {
             writer.push(ORIENTATION_ID, &[orientation]).unwrap();
-            writer.finish().unwrap()
-        });
+        }
+        if let Some(told) = told {
+            writer.push(COLOUR_ID, &told).unwrap();
+        }
+        let some = self.orientation.is_some() || told.is_some();
+        let length = if some { writer.finish().unwrap() } else { 0 };
         [&header.to_bytes(length > 0)[..], &extension[..length], payload].concat()
     }
 }

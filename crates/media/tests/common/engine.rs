@@ -76,6 +76,7 @@ impl Engine {
             red_payload_type: None,
             orientation_id: Some(super::camera::ORIENTATION_ID),
             capture_time_id: None,
+            color_space_id: Some(super::camera::COLOUR_ID),
         }));
     }
 
@@ -92,6 +93,7 @@ impl Engine {
             red_payload_type: None,
             orientation_id: None,
             capture_time_id: None,
+            color_space_id: None,
         }));
     }
 

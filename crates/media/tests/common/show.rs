@@ -117,6 +117,7 @@ impl Show {
             red_payload_type: None,
             orientation_id: None,
             capture_time_id: None,
+            color_space_id: None,
             inbox: Inbox::default(),
             active: AtomicBool::new(true),
             counters: Counters::default(),

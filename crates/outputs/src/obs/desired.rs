@@ -164,6 +164,7 @@ mod tests {
             red_payload_type: None,
             orientation_id: None,
             capture_time_id: None,
+            color_space_id: None,
         };
         FeedState { feed, paused }
     }

@@ -24,10 +24,11 @@ pub enum Extension {
     TransmissionOffset,
     AbsCaptureTime,
     PlayoutDelay,
+    ColorSpace,
 }
 
 impl Extension {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mid,
         Self::Rid,
         Self::RepairedRid,
@@ -39,6 +40,7 @@ impl Extension {
         Self::TransmissionOffset,
         Self::AbsCaptureTime,
         Self::PlayoutDelay,
+        Self::ColorSpace,
     ];
 
     pub fn uri(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Extension {
             Self::TransmissionOffset => rtp::ext::TOFFSET,
             Self::AbsCaptureTime => rtp::ext::ABS_CAPTURE_TIME,
             Self::PlayoutDelay => rtp::ext::PLAYOUT_DELAY,
+            Self::ColorSpace => rtp::ext::COLOR_SPACE,
         }
     }
 
@@ -61,7 +64,7 @@ impl Extension {
         Self::ALL.into_iter().find(|e| e.uri() == uri)
     }
 
-    /// The router's id, the one mediasoup prefers; 12 is an extension of its own we do not carry.
+    /// The router's id, the one mediasoup prefers; 12 is an extension of its own we do not carry, and the last is ours.
     pub fn router_id(self) -> u8 {
         match self {
             Self::Mid => 1,
@@ -75,6 +78,7 @@ impl Extension {
             Self::TransmissionOffset => 9,
             Self::AbsCaptureTime => 10,
             Self::PlayoutDelay => 11,
+            Self::ColorSpace => 13,
         }
     }
 
@@ -88,7 +92,8 @@ impl Extension {
             | Self::RepairedRid
             | Self::DependencyDescriptor
             | Self::VideoOrientation
-            | Self::TransmissionOffset => &[MediaKind::Video],
+            | Self::TransmissionOffset
+            | Self::ColorSpace => &[MediaKind::Video],
         }
     }
 

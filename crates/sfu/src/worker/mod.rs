@@ -112,6 +112,7 @@ pub struct TapFormat {
     pub audio_level_id: Option<u8>,
     /// abs-capture-time: when what a packet carries was captured, where the sender tells.
     pub capture_time_id: Option<u8>,
+    pub color_space_id: Option<u8>,
 }
 
 struct Tap {

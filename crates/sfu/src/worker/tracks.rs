@@ -311,6 +311,7 @@ impl Worker {
             orientation_id: agreed.extensions.get(Extension::VideoOrientation),
             audio_level_id: agreed.extensions.get(Extension::AudioLevel),
             capture_time_id: agreed.extensions.get(Extension::AbsCaptureTime),
+            color_space_id: agreed.extensions.get(Extension::ColorSpace),
         })
     }
 

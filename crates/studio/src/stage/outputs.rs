@@ -179,6 +179,7 @@ impl Stage {
                 red_payload_type: format.red_payload_type,
                 orientation_id: format.orientation_id,
                 capture_time_id: format.capture_time_id,
+                color_space_id: format.color_space_id,
             });
             if track.paused {
                 self.media.pause_feed(feed, true);
