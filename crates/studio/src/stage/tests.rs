@@ -333,6 +333,23 @@ async fn guests_are_told_whether_the_audience_sees_them() {
 }
 
 #[tokio::test]
+async fn a_guest_is_as_steady_as_the_streamer_says_until_they_leave() {
+    use wire::link::Steadiness;
+    let engine = Engine::new("steady").await;
+    let ada = engine.join("Ada", &engine.invite().await.token).await;
+    engine.sees("Ada", |ada| ada.steadiness == Steadiness::Balanced).await;
+    let set = |peer, steadiness| {
+        engine.handle.owner(OwnerRequest::SetSteadiness(room(), peer, SetSteadiness { steadiness }))
+    };
+    set(ada.joined.peer_id, Steadiness::Instant).await.unwrap();
+    engine.sees("Ada", |ada| ada.steadiness == Steadiness::Instant).await;
+    let nobody = wire::PeerId(Uuid::new_v4());
+    assert_eq!(code(set(nobody, Steadiness::Steady).await), Code::NotFound);
+    ada.ask(PeerRequest::LeaveRoom).await.unwrap();
+    assert_eq!(code(set(ada.joined.peer_id, Steadiness::Steady).await), Code::NotFound);
+}
+
+#[tokio::test]
 async fn data_channels_are_agreed_upon_as_tracks_are() {
     let engine = Engine::new("data").await;
     let mut host = engine.join("Mira", engine.owner.reveal()).await;
