@@ -1,4 +1,5 @@
 // Real OBS without a screen: a private configuration with our plugin in it, driven by obs-websocket.
+import crypto from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -25,11 +26,12 @@ export class Obs {
    * @param {number} [options.fps]
    * @param {boolean} [options.preview]  draw the program in the window too (slow without a graphics card)
    * @param {number} [options.rawOutput]  "record" raw pictures to this TCP port (see raw-output.mjs), not to a file
+   * @param {string} [options.password]  that obs-websocket asks for
    * @param {Display} [options.display]  one of the caller's; else a display is started and stopped with OBS
    */
-  static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, rawOutput, display, env = {}, name = 'obs' }) {
+  static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, rawOutput, password, display, env = {}, name = 'obs' }) {
     const port = await freePort();
-    configure(folder, { port, canvas, fps, preview, rawOutput });
+    configure(folder, { port, password, canvas, fps, preview, rawOutput });
     installPlugin(folder, plugin);
     const own = display ? null : await Display.start();
     const screen = display ?? own;
@@ -53,7 +55,7 @@ export class Obs {
     });
     const obs = new Obs({ program, folder, screen, own, canvas });
     try {
-      obs.link = await connect(port, program);
+      obs.link = await connect(port, program, password);
       // obs-websocket answers before the scenes are there.
       await program.line('its scenes are loaded', line => line.includes('Loaded scenes:'));
       await until('OBS is ready', () => obs.call('GetCurrentProgramScene'));
@@ -224,7 +226,7 @@ function installPlugin(folder, wanted) {
 }
 
 /** Everything OBS would otherwise ask or look up at its first start. Scenes of an earlier run are kept. */
-function configure(folder, { port, canvas: [width, height], fps, preview, rawOutput }) {
+function configure(folder, { port, password, canvas: [width, height], fps, preview, rawOutput }) {
   const config = path.join(folder, 'config/obs-studio');
   for (const name of ['home', 'run', 'cache', 'videos']) fs.mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
   const write = (name, text) => {
@@ -237,7 +239,7 @@ function configure(folder, { port, canvas: [width, height], fps, preview, rawOut
       General: { FirstRun: true, LastVersion: 486539266, EnableAutoUpdates: false },
       Basic: { Profile: 'Untitled', ProfileDir: 'Untitled', SceneCollection: 'Untitled', SceneCollectionFile: 'Untitled' },
       BasicWindow: { PreviewEnabled: preview },
-      OBSWebSocket: { FirstLoad: false, ServerEnabled: true, ServerPort: port, AuthRequired: false, AlertsEnabled: false },
+      OBSWebSocket: { FirstLoad: false, ServerEnabled: true, ServerPort: port, AuthRequired: password !== undefined, ServerPassword: password ?? '', AlertsEnabled: false },
     }),
   );
   write(
@@ -303,12 +305,12 @@ async function freePort() {
 }
 
 /** Connects as soon as OBS listens. */
-async function connect(port, program) {
+async function connect(port, program, password) {
   return until(
     'obs-websocket listens',
     async () => {
       if (!program.alive) return { dead: true };
-      return Link.open(`ws://127.0.0.1:${port}`);
+      return Link.open(`ws://127.0.0.1:${port}`, password);
     },
     { within: 30_000, every: 200 },
   ).then(link => {
@@ -319,15 +321,16 @@ async function connect(port, program) {
 
 /** The wire of obs-websocket 5: requests matched to answers by id, events to listeners by type. */
 class Link {
-  static async open(address) {
+  static async open(address, password) {
     const socket = new WebSocket(address, 'obswebsocket.json');
-    const link = new Link(socket);
+    const link = new Link(socket, password);
     await bounded('obs-websocket greets', link.identified, 5_000);
     return link;
   }
 
-  constructor(socket) {
+  constructor(socket, password) {
     this.socket = socket;
+    this.password = password;
     this.waiting = new Map();
     this.listeners = new Map();
     this.next = 1;
@@ -345,7 +348,7 @@ class Link {
   }
 
   take({ op, d }) {
-    if (op === HELLO) this.send(IDENTIFY, { rpcVersion: 1, eventSubscriptions: 0 });
+    if (op === HELLO) this.send(IDENTIFY, { rpcVersion: 1, eventSubscriptions: 0, ...(d.authentication && { authentication: proof(this.password, d.authentication) }) });
     else if (op === IDENTIFIED) {
       this.welcome();
       this.waiting.get('Reidentify')?.resolve();
@@ -382,6 +385,12 @@ class Link {
   close() {
     this.socket.close();
   }
+}
+
+/** That we know the password: see "Creating an authentication string" in obs-websocket's protocol. */
+function proof(password, { salt, challenge }) {
+  const digest = text => crypto.createHash('sha256').update(text).digest('base64');
+  return digest(digest(password + salt) + challenge);
 }
 
 // Opcodes of obs-websocket's protocol.

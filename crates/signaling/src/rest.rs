@@ -14,6 +14,7 @@ use axum::routing::{delete, get, post, put};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
+use wire::obs::{AddToObs, AllowObsControl};
 use wire::rest::{CreateInvite, CreateRoom, OwnerReply, OwnerRequest, RevokeInvite, UpdateRoom};
 use wire::{Code, Failure, InviteId, PeerId, RoomId};
 
@@ -36,7 +37,10 @@ pub(crate) fn owner<B: Backend>() -> Router<App<B>> {
         .route("/api/rooms/{room}/peers/{peer}/slot", post(assign_slot::<B>))
         .route("/api/rooms/{room}/peers/{peer}/mute", post(mute::<B>))
         .route("/api/rooms/{room}/peers/{peer}/steadiness", post(set_steadiness::<B>))
-        .route("/api/obs/plugin", post(install_plugin::<B>))
+        .route("/api/obs/plugin", post(install_plugin::<B>).delete(remove_plugin::<B>))
+        .route("/api/obs/control", put(allow_obs_control::<B>))
+        .route("/api/obs/sources", post(add_to_obs::<B>))
+        .route("/api/obs/sources/last", delete(undo_add_to_obs::<B>))
         .route("/api/lan", put(set_lan::<B>))
 }
 
@@ -168,6 +172,28 @@ async fn remove<B: Backend>(
 
 async fn install_plugin<B: Backend>(app: State<App<B>>, _: Owner) -> Answer {
     done(ask(&app, OwnerRequest::InstallObsPlugin).await?)
+}
+
+async fn allow_obs_control<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
+    let asked: AllowObsControl = read(&app, body).await?;
+    done(ask(&app, OwnerRequest::AllowObsControl(asked.on)).await?)
+}
+
+async fn add_to_obs<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
+    let asked: AddToObs = read(&app, body).await?;
+    let slots = asked.slots.as_deref().unwrap_or_default();
+    if slots.iter().enumerate().any(|(i, slot)| slots[..i].contains(slot)) {
+        return Err(invalid("`slots` names a slot twice.").into());
+    }
+    created(ask(&app, OwnerRequest::AddToObs(asked)).await?)
+}
+
+async fn undo_add_to_obs<B: Backend>(app: State<App<B>>, _: Owner) -> Answer {
+    done(ask(&app, OwnerRequest::UndoAddToObs).await?)
+}
+
+async fn remove_plugin<B: Backend>(app: State<App<B>>, _: Owner) -> Answer {
+    done(ask(&app, OwnerRequest::RemoveObsPlugin).await?)
 }
 
 #[derive(Deserialize)]

@@ -43,6 +43,16 @@ async fn every_owner_route_reaches_the_engine_and_needs_the_token() {
         ("POST", peer("/mute"), r#"{"kind":"audio","muted":true}"#, 200, "owner Mute"),
         ("DELETE", peer(""), "", 200, "owner Remove"),
         ("POST", "/api/obs/plugin".into(), "", 200, "owner InstallObsPlugin"),
+        ("DELETE", "/api/obs/plugin".into(), "", 200, "owner RemoveObsPlugin"),
+        ("PUT", "/api/obs/control".into(), r#"{"on":true}"#, 200, "owner AllowObsControl(true)"),
+        (
+            "POST",
+            "/api/obs/sources".into(),
+            r#"{"layout":"side-by-side","slots":[2,1]}"#,
+            201,
+            "owner AddToObs(AddToObs { layout: SideBySide",
+        ),
+        ("DELETE", "/api/obs/sources/last".into(), "", 200, "owner UndoAddToObs"),
         ("PUT", "/api/lan".into(), r#"{"on":true}"#, 200, "owner SetLanAccess(true)"),
     ];
     for (method, path, body, status, asked) in &routes {
@@ -96,6 +106,10 @@ async fn bad_rest_requests_are_answered_in_the_documented_shape() {
             "invalid-request",
         ),
         ("POST", mute.as_str(), r#"{"kind":"smell","muted":true}"#, 400, "invalid-request"),
+        ("POST", "/api/obs/sources", r#"{"layout":"pile"}"#, 400, "invalid-request"),
+        ("POST", "/api/obs/sources", r#"{"layout":"grid","slots":[1,2,1]}"#, 400, "invalid-request"),
+        ("POST", "/api/obs/sources", r#"{"layout":"solo","slots":[17]}"#, 400, "invalid-request"),
+        ("PUT", "/api/obs/control", "{}", 400, "invalid-request"),
         ("POST", "/api/rooms/show/peers/17/admit", "{}", 404, "not-found"),
         (
             "POST",

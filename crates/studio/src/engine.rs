@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doors::Doors;
+use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
 use crate::places;
@@ -65,6 +66,8 @@ impl Engine {
         }
         let (media, media_events) = start_media(&config, workers.clone());
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(config.obs.plugin.clone()));
+        let (steering, obs_control) =
+            ObsSteering::start(store.clone(), config.slot_count, obs.running()).await;
         let (doors, addresses) =
             Doors::new(config.lan_listen, config.announced.clone(), config.data_dir.clone(), store.clone());
 
@@ -78,13 +81,14 @@ impl Engine {
             media_events,
             addresses,
             obs: obs_seen,
+            obs_control,
             ice_servers: config.ice_servers.clone(),
             send_limits: SendLimits {
                 usual: config.max_incoming_bitrate,
                 on_air: config.max_incoming_bitrate_on_air,
             },
         };
-        let outside = Outside { doors: doors.clone(), obs };
+        let outside = Outside { doors: doors.clone(), obs, steering };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
         let stage = tokio::spawn(stage.run());
 

@@ -1,6 +1,6 @@
-//! OBS on this machine: is it there, is it running, and the plugin's place in the user's own configuration.
+//! The plugin's place in the user's own OBS configuration: installed, updated, removed, and never made older.
 //!
-//! Linux paths only; each of the three questions is one function, so that other systems can answer them elsewhere.
+//! Linux paths only; each question is one function, so that other systems can answer them elsewhere.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,8 +15,8 @@ use wire::dashboard::PluginState;
 pub struct ObsInstall {
     /// The built `libgreenroom_obs.so`.
     library: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME/obs-studio/plugins/greenroom`, or the same below `~/.config`.
-    target: Option<PathBuf>,
+    /// A folder `…/obs-studio/plugins/greenroom` for each OBS of this user, first the system's, then the Flatpak's.
+    targets: Vec<PathBuf>,
 }
 
 #[derive(Debug, Error)]
@@ -27,7 +27,11 @@ pub enum InstallError {
     NotBuilt,
     #[error("cannot tell where OBS keeps plugins: the environment has no HOME")]
     NoHome,
-    #[error("cannot install the OBS plugin to {}: {source}", path.display())]
+    #[error(
+        "OBS has a newer Greenroom plugin ({installed}) than this app ({VERSION}) brings: update the app"
+    )]
+    Newer { installed: String },
+    #[error("cannot change the OBS plugin at {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
 
@@ -35,22 +39,29 @@ impl ObsInstall {
     /// Looks for the library where the configuration says, or beside the running program.
     pub fn new(library: Option<PathBuf>) -> Self {
         let beside = || Some(std::env::current_exe().ok()?.parent()?.join("libgreenroom_obs.so"));
-        Self {
-            library: library.or_else(beside).filter(|path| path.is_file()),
-            target: config_home().map(|c| c.join(PLUGIN)),
-        }
+        let library = library.or_else(beside).filter(|path| path.is_file());
+        Self { library, targets: targets(is_system_obs_installed(), &config_folders()) }
     }
 
-    /// How what is installed compares with what this app would install.
+    /// How what is installed compares with what this app would install; of several OBS the one that needs most.
     pub fn plugin_state(&self) -> PluginState {
-        let Some(target) = &self.target else { return PluginState::Missing };
-        if !target.join(LIBRARY).is_file() {
+        let states = self.targets.iter().map(|target| self.state_at(target));
+        states.max_by_key(|state| urgency(*state)).unwrap_or_default()
+    }
+
+    fn state_at(&self, target: &Path) -> PluginState {
+        let library = target.join(LIBRARY);
+        if !library.is_file() {
             return PluginState::Missing;
         }
-        let installed = fs::read_to_string(target.join(VERSION)).unwrap_or_default();
-        let same =
-            installed.trim() == env!("CARGO_PKG_VERSION") && self.is_same_library(&target.join(LIBRARY));
-        if same { PluginState::Installed } else { PluginState::Outdated }
+        let installed = installed_version(target);
+        if number(&installed) > number(VERSION) {
+            PluginState::Newer
+        } else if installed == VERSION && self.is_same_library(&library) {
+            PluginState::Installed
+        } else {
+            PluginState::Outdated
+        }
     }
 
     /// A build of the same version may still differ; size and time of change tell without reading it all.
@@ -64,67 +75,116 @@ impl ObsInstall {
         }
     }
 
-    /// Copies the plugin into the user's OBS configuration. The library is replaced by renaming, so a running OBS keeps
-    /// its old copy until it restarts.
-    pub fn install(&self) -> Result<PathBuf, InstallError> {
+    /// Copies the plugin to every OBS of this user; says where. A newer one stops it before anything is changed.
+    pub fn install(&self) -> Result<Vec<PathBuf>, InstallError> {
         let library = self.library.as_ref().ok_or(InstallError::NotBuilt)?;
-        let target = self.target.as_ref().ok_or(InstallError::NoHome)?;
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| InstallError::Write { path, source }
-        };
-        let installed = target.join(LIBRARY);
-        let staged = installed.with_extension("so.new");
-        for (name, text) in DATA {
-            let path = target.join("data").join(name);
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).map_err(failed(folder))?;
-            }
-            fs::write(&path, text).map_err(failed(&path))?;
+        if self.targets.is_empty() {
+            return Err(InstallError::NoHome);
         }
-        if let Some(folder) = installed.parent() {
+        if let Some(newer) = self.targets.iter().find(|target| self.state_at(target) == PluginState::Newer) {
+            return Err(InstallError::Newer { installed: installed_version(newer) });
+        }
+        self.targets.iter().map(|target| install_at(library, target)).collect()
+    }
+
+    /// Takes the plugin away from every OBS of this user. A running one keeps what it has loaded until it ends.
+    pub fn remove(&self) -> Result<(), InstallError> {
+        for target in &self.targets {
+            match fs::remove_dir_all(target) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(InstallError::Write { path: target.clone(), source: error });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The library is replaced by renaming, so a running OBS keeps its old copy until it restarts.
+fn install_at(library: &Path, target: &Path) -> Result<PathBuf, InstallError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| InstallError::Write { path, source }
+    };
+    let installed = target.join(LIBRARY);
+    let staged = installed.with_extension("so.new");
+    for (name, text) in DATA {
+        let path = target.join("data").join(name);
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed(folder))?;
         }
-        fs::copy(library, &staged).map_err(failed(&staged))?;
-        fs::rename(&staged, &installed).map_err(failed(&installed))?;
-        let version = target.join(VERSION);
-        fs::write(&version, env!("CARGO_PKG_VERSION")).map_err(failed(&version))?;
-        Ok(installed)
+        fs::write(&path, text).map_err(failed(&path))?;
     }
+    if let Some(folder) = installed.parent() {
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+    }
+    fs::copy(library, &staged).map_err(failed(&staged))?;
+    fs::rename(&staged, &installed).map_err(failed(&installed))?;
+    let version = target.join(VERSION_FILE);
+    fs::write(&version, VERSION).map_err(failed(&version))?;
+    Ok(installed)
+}
+
+/// The system's OBS reads the first folder; the Flatpak's is there once the Flatpak ran. Without either, the first: an
+/// OBS may be installed later.
+fn targets(is_system: bool, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let ran = |folder: &&PathBuf| folder.ancestors().nth(2).is_some_and(Path::is_dir);
+    let flatpak = folders.get(1).filter(ran);
+    let system = folders.first().filter(|_| is_system || flatpak.is_none());
+    system.into_iter().chain(flatpak).map(|folder| folder.join(PLUGIN)).collect()
 }
 
 /// Whether an OBS program is on this machine: in the search path, or as a Flatpak.
 pub fn is_obs_installed() -> bool {
-    let in_path = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|d| d.join("obs").is_file()));
-    let flatpak =
-        ["/var/lib/flatpak", &format!("{}/.local/share/flatpak", std::env::var("HOME").unwrap_or_default())]
-            .iter()
-            .any(|root| Path::new(root).join("app/com.obsproject.Studio").is_dir());
-    in_path || flatpak
+    let home = std::env::var("HOME").unwrap_or_default();
+    let flatpak = ["/var/lib/flatpak", &format!("{home}/.local/share/flatpak")]
+        .iter()
+        .any(|root| Path::new(root).join("app/com.obsproject.Studio").is_dir());
+    is_system_obs_installed() || flatpak
 }
 
-/// Whether this user runs OBS right now.
-pub fn is_obs_running() -> bool {
-    let me = rustix::process::getuid().as_raw();
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
-    processes.flatten().any(|entry| {
-        let is_process = entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
-        is_process
-            && entry.metadata().is_ok_and(|meta| meta.uid() == me)
-            && fs::read(entry.path().join("comm")).is_ok_and(|name| name.trim_ascii() == b"obs")
-    })
+fn is_system_obs_installed() -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("obs").is_file()))
 }
 
-fn config_home() -> Option<PathBuf> {
-    let set =
-        |name: &str| std::env::var_os(name).filter(|v| v.as_os_str() != OsStr::new("")).map(PathBuf::from);
-    set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))
+/// Where OBS keeps this user's settings: its own, then the Flatpak's.
+pub fn config_folders() -> Vec<PathBuf> {
+    let flatpak = set("HOME").map(|home| home.join(".var/app/com.obsproject.Studio/config"));
+    let own = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    [own, flatpak].into_iter().flatten().map(|config| config.join("obs-studio")).collect()
 }
 
-const PLUGIN: &str = "obs-studio/plugins/greenroom";
-const LIBRARY: &str = "bin/64bit/greenroom.so";
-const VERSION: &str = "data/VERSION";
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| value.as_os_str() != OsStr::new("")).map(PathBuf::from)
+}
+
+fn installed_version(target: &Path) -> String {
+    fs::read_to_string(target.join(VERSION_FILE)).unwrap_or_default().trim().chars().take(40).collect()
+}
+
+/// For comparing; what is no version is older than any.
+fn number(version: &str) -> Option<[u64; 3]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next()??])
+}
+
+fn urgency(state: PluginState) -> u8 {
+    match state {
+        PluginState::Installed => 0,
+        PluginState::Outdated => 1,
+        PluginState::Missing => 2,
+        // Nothing can be done here until the app is updated.
+        PluginState::Newer => 3,
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const PLUGIN: &str = "plugins/greenroom";
+/// Where the library lies in the plugin's folder; also how it is known among what OBS has loaded.
+pub const LIBRARY: &str = "bin/64bit/greenroom.so";
+const VERSION_FILE: &str = "data/VERSION";
 
 /// The plugin's data, carried inside the app so that installing needs one file beside it.
 const DATA: &[(&str, &str)] = &[
@@ -136,22 +196,62 @@ const DATA: &[(&str, &str)] = &[
 mod tests {
     use super::*;
 
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("greenroom-install-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
     #[test]
-    fn installing_makes_an_outdated_plugin_current() {
-        let dir = std::env::temp_dir().join(format!("greenroom-install-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
+    fn a_plugin_is_installed_updated_and_removed_but_never_made_older() {
+        let dir = folder("life");
         let library = dir.join("libgreenroom_obs.so");
         fs::write(&library, b"a library").unwrap();
-        let install = ObsInstall { library: Some(library.clone()), target: Some(dir.join("obs")) };
+        let targets = vec![dir.join("own/plugins/greenroom"), dir.join("flatpak/plugins/greenroom")];
+        let install = ObsInstall { library: Some(library.clone()), targets: targets.clone() };
         assert_eq!(install.plugin_state(), PluginState::Missing);
-        install.install().unwrap();
+        assert_eq!(install.install().unwrap().len(), 2);
         assert_eq!(install.plugin_state(), PluginState::Installed);
+
         fs::write(&library, b"a newer library").unwrap();
         assert_eq!(install.plugin_state(), PluginState::Outdated);
         install.install().unwrap();
         assert_eq!(install.plugin_state(), PluginState::Installed);
-        let missing = ObsInstall { library: None, target: Some(dir.join("obs")) };
+
+        for (version, state) in [
+            ("0.0.9", PluginState::Outdated),
+            ("nonsense", PluginState::Outdated),
+            ("99.0.0", PluginState::Newer),
+        ] {
+            fs::write(targets[1].join(VERSION_FILE), version).unwrap();
+            assert_eq!(install.plugin_state(), state, "{version}");
+        }
+        fs::write(&library, b"an old library").unwrap();
+        let refused = install.install();
+        assert!(matches!(&refused, Err(InstallError::Newer { installed }) if installed == "99.0.0"));
+        assert_eq!(fs::read(targets[0].join(LIBRARY)).unwrap(), b"a newer library", "nothing was changed");
+
+        install.remove().unwrap();
+        assert_eq!(install.plugin_state(), PluginState::Missing);
+        assert!(targets.iter().all(|target| !target.exists() && target.parent().unwrap().exists()));
+        install.remove().unwrap();
+        let missing = ObsInstall { library: None, targets };
         assert!(matches!(missing.install(), Err(InstallError::NotBuilt)));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn each_obs_of_the_user_has_its_place() {
+        let dir = folder("places");
+        let folders = [dir.join("config/obs-studio"), dir.join("com.obsproject.Studio/config/obs-studio")];
+        let (own, flatpak) = (folders[0].join(PLUGIN), folders[1].join(PLUGIN));
+        assert_eq!(targets(true, &folders), std::slice::from_ref(&own));
+        assert_eq!(targets(false, &folders), std::slice::from_ref(&own));
+        fs::create_dir_all(dir.join("com.obsproject.Studio")).unwrap();
+        assert_eq!(targets(true, &folders), [own, flatpak.clone()]);
+        assert_eq!(targets(false, &folders), [flatpak]);
+        assert!(targets(true, &[]).is_empty());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

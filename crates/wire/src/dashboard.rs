@@ -7,6 +7,7 @@
 use crate::ids::*;
 use crate::link::Steadiness;
 use crate::name::{DisplayName, RoomId, SlotId};
+use crate::obs::ObsControl;
 use crate::rest::RoomStatus;
 use crate::sfu::{PeerState, Role, Tally};
 use crate::stats::Quality;
@@ -139,8 +140,11 @@ pub struct ObsView {
     pub installed: bool,
     pub running: bool,
     pub plugin: PluginState,
+    /// OBS runs without the plugin as it is installed now: it loads plugins only when it starts.
+    pub restart: bool,
     /// How many OBS sources show a slot right now.
     pub sources: u32,
+    pub control: ObsControl,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, TS)]
@@ -150,8 +154,10 @@ pub enum PluginState {
     #[default]
     Missing,
     Installed,
-    /// Another version than this app's; installing again mends it.
+    /// An older version than this app's, or another build of it; installing again mends it.
     Outdated,
+    /// A newer version than this app's, which is not overwritten: the app is to be updated.
+    Newer,
 }
 
 /// How an output, or the media worker behind them, is doing.

@@ -4,6 +4,7 @@ use crate::dashboard::InviteSummary;
 use crate::ids::*;
 use crate::link::Steadiness;
 use crate::name::{DisplayName, RoomId, SlotId};
+use crate::obs::{AddToObs, AddedToObs};
 use crate::ortc::MediaKind;
 use crate::sfu::{PeerState, ProducerInfo, Role};
 use crate::stats::{ConsumerStats, Quality};
@@ -186,6 +187,10 @@ pub enum OwnerRequest {
     SetSteadiness(RoomId, PeerId, SetSteadiness),
     Remove(RoomId, PeerId),
     InstallObsPlugin,
+    RemoveObsPlugin,
+    AllowObsControl(bool),
+    AddToObs(AddToObs),
+    UndoAddToObs,
     SetLanAccess(bool),
 }
 
@@ -197,5 +202,6 @@ pub enum OwnerReply {
     Rooms(Vec<LiveRoom>),
     InviteCreated(Box<InviteCreated>),
     Invites(Vec<InviteSummary>),
+    AddedToObs(AddedToObs),
     Done {},
 }

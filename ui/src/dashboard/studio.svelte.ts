@@ -2,6 +2,7 @@
 
 import { DashboardClient, type Link } from '../lib/dashboard-client';
 import { slugOf } from '../lib/link';
+import type { AddToObs } from '../lib/wire/AddToObs';
 import type { CreateInvite } from '../lib/wire/CreateInvite';
 import type { GuestView } from '../lib/wire/GuestView';
 import type { InviteCreated } from '../lib/wire/InviteCreated';
@@ -135,6 +136,22 @@ export class Studio {
 
   installPlugin(): Promise<boolean> {
     return this.#do('obs-plugin', client => client.installObsPlugin());
+  }
+
+  removePlugin(): Promise<boolean> {
+    return this.#do('obs-plugin', client => client.removeObsPlugin());
+  }
+
+  allowObsControl(on: boolean): Promise<boolean> {
+    return this.#do('obs-control', client => client.allowObsControl(on));
+  }
+
+  addToObs(what: AddToObs): Promise<boolean> {
+    return this.#do('obs-control', client => client.addToObs(what));
+  }
+
+  undoAddToObs(): Promise<boolean> {
+    return this.#do('obs-control', client => client.undoAddToObs());
   }
 
   setLanAccess(on: boolean): Promise<boolean> {

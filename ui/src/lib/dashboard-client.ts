@@ -3,6 +3,9 @@
 import { Backoff, Wait } from './backoff';
 import { Emitter } from './emitter';
 import { ConnectionLost, Refusal, isFailure } from './failure';
+import type { AddedToObs } from './wire/AddedToObs';
+import type { AddToObs } from './wire/AddToObs';
+import type { AllowObsControl } from './wire/AllowObsControl';
 import type { AssignSlot } from './wire/AssignSlot';
 import type { CreateInvite } from './wire/CreateInvite';
 import type { CreateRoom } from './wire/CreateRoom';
@@ -113,6 +116,24 @@ export class DashboardClient extends Emitter<DashboardEvents> {
 
   async installObsPlugin(): Promise<void> {
     await this.#call('POST', '/api/obs/plugin');
+  }
+
+  async removeObsPlugin(): Promise<void> {
+    await this.#call('DELETE', '/api/obs/plugin');
+  }
+
+  /** The streamer's consent to OBS being watched and added to. */
+  async allowObsControl(on: boolean): Promise<void> {
+    await this.#call('PUT', '/api/obs/control', { on } satisfies AllowObsControl);
+  }
+
+  addToObs(what: AddToObs): Promise<AddedToObs> {
+    return this.#call('POST', '/api/obs/sources', what);
+  }
+
+  /** Takes back what was added last. */
+  async undoAddToObs(): Promise<void> {
+    await this.#call('DELETE', '/api/obs/sources/last');
   }
 
   async setLanAccess(on: boolean): Promise<void> {

@@ -20,9 +20,12 @@ struct Options {
     /// {"control":…,"token":…,"dashboard":…}. Whoever reads it owns the show.
     #[arg(long)]
     print_access: bool,
-    /// Install the OBS plugin for this user, and end.
+    /// Install the OBS plugin for this user, and end. A newer one is left as it is, which is an error.
     #[arg(long)]
     install_obs_plugin: bool,
+    /// Remove the OBS plugin of this user, and end. Scenes keep their sources, which show nothing without it.
+    #[arg(long, conflicts_with = "install_obs_plugin")]
+    remove_obs_plugin: bool,
 }
 
 fn main() -> ExitCode {
@@ -40,8 +43,14 @@ fn main() -> ExitCode {
 fn run(options: Options) -> anyhow::Result<()> {
     let config = options.common.config()?;
     if options.install_obs_plugin {
-        let path = ObsInstall::new(config.obs.plugin).install()?;
-        println!("Installed the OBS plugin to {}. Restart OBS if it is running.", path.display());
+        for path in ObsInstall::new(config.obs.plugin).install()? {
+            println!("Installed the OBS plugin to {}. Restart OBS if it is running.", path.display());
+        }
+        return Ok(());
+    }
+    if options.remove_obs_plugin {
+        ObsInstall::new(config.obs.plugin).remove()?;
+        println!("Removed the OBS plugin. OBS keeps it until it is restarted.");
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;

@@ -1,6 +1,8 @@
 //! The way to the stage, for signaling and everybody else.
 
 use crate::doors::Doors;
+use crate::obs_control::ObsSteering;
+use crate::obs_install::InstallError;
 use crate::obs_watch::ObsWatch;
 use rooms::OwnerToken;
 use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
@@ -28,6 +30,7 @@ pub struct StudioHandle {
 pub struct Outside {
     pub doors: Arc<Doors>,
     pub obs: ObsWatch,
+    pub steering: ObsSteering,
 }
 
 /// The closed list of what may be asked of the stage.
@@ -109,6 +112,14 @@ fn closing() -> Failure {
     Failure::new(Code::ServerClosing, "Greenroom is closing.")
 }
 
+fn plugin_failure(error: InstallError) -> Failure {
+    let code = match error {
+        InstallError::Newer { .. } => Code::Conflict,
+        InstallError::NotBuilt | InstallError::NoHome | InstallError::Write { .. } => Code::Internal,
+    };
+    Failure::new(code, format!("{error}."))
+}
+
 impl Backend for StudioHandle {
     async fn join(&self, caller: Caller, request: JoinRoom, outbox: Outbox) -> Result<Joined, Failure> {
         let join = Box::new(request);
@@ -128,12 +139,13 @@ impl Backend for StudioHandle {
     async fn owner(&self, request: OwnerRequest) -> Result<OwnerReply, Failure> {
         match request {
             OwnerRequest::SetLanAccess(on) => self.outside.doors.set_lan(on).await?,
-            OwnerRequest::InstallObsPlugin => self
-                .outside
-                .obs
-                .install()
-                .await
-                .map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?,
+            OwnerRequest::AllowObsControl(on) => self.outside.steering.allow(on).await?,
+            OwnerRequest::AddToObs(what) => {
+                return self.outside.steering.add(what).await.map(OwnerReply::AddedToObs);
+            }
+            OwnerRequest::UndoAddToObs => self.outside.steering.undo().await?,
+            OwnerRequest::InstallObsPlugin => self.outside.obs.install().await.map_err(plugin_failure)?,
+            OwnerRequest::RemoveObsPlugin => self.outside.obs.remove().await.map_err(plugin_failure)?,
             request => {
                 let request = Box::new(request);
                 return self.ask(|answer| Request::Owner { request, answer }).await?;

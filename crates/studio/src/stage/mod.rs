@@ -45,6 +45,7 @@ use tally::Tallies;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use wire::dashboard::{ObsView, OutputStatus};
+use wire::obs::ObsControl;
 use wire::ortc::{IceServer, RtpCapabilities};
 use wire::stats::Quality;
 use wire::{Code, Failure, PeerId};
@@ -60,6 +61,7 @@ pub struct Parts {
     pub media_events: MediaEvents,
     pub addresses: watch::Receiver<Addresses>,
     pub obs: watch::Receiver<ObsView>,
+    pub obs_control: watch::Receiver<ObsControl>,
     pub ice_servers: Vec<IceServer>,
     pub send_limits: SendLimits,
 }
@@ -75,6 +77,7 @@ pub struct Stage {
     media_status: watch::Receiver<OutputStatus>,
     addresses: watch::Receiver<Addresses>,
     obs: watch::Receiver<ObsView>,
+    obs_control: watch::Receiver<ObsControl>,
     ice_servers: Vec<IceServer>,
     requests: mpsc::Receiver<Request>,
     capabilities: RtpCapabilities,
@@ -121,6 +124,7 @@ impl Stage {
             media_status,
             addresses: parts.addresses,
             obs: parts.obs,
+            obs_control: parts.obs_control,
             ice_servers: parts.ice_servers,
             requests,
             capabilities,
@@ -164,6 +168,7 @@ impl Stage {
                 Ok(()) = self.media_status.changed() => self.on_media_status(),
                 Ok(()) = self.addresses.changed() => self.board.touch(),
                 Ok(()) = self.obs.changed() => self.board.touch(),
+                Ok(()) = self.obs_control.changed() => self.board.touch(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_rooms_timeout().await,
                 () = sleep_until(subject_due.unwrap_or_else(Instant::now)), if subject_due.is_some() => {
                     let _ = self.settle().await;

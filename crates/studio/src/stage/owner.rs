@@ -49,7 +49,12 @@ impl Stage {
                 return self.set_steadiness(&room, peer, steadiness);
             }
             OwnerRequest::Remove(room, peer) => OwnerCommand::Remove { room, peer },
-            OwnerRequest::InstallObsPlugin | OwnerRequest::SetLanAccess(_) => {
+            OwnerRequest::InstallObsPlugin
+            | OwnerRequest::RemoveObsPlugin
+            | OwnerRequest::SetLanAccess(_)
+            | OwnerRequest::AllowObsControl(_)
+            | OwnerRequest::AddToObs(_)
+            | OwnerRequest::UndoAddToObs => {
                 return Err(Failure::new(Code::Internal, "This is not the stage's to do."));
             }
         };

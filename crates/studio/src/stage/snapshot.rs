@@ -75,7 +75,11 @@ impl Stage {
             version: VERSION.to_owned(),
             slot_count: self.rooms.slot_count(),
             rooms,
-            obs: ObsView { sources: self.feeds.readers, ..self.obs.borrow().clone() },
+            obs: ObsView {
+                sources: self.feeds.readers,
+                control: self.obs_control.borrow().clone(),
+                ..self.obs.borrow().clone()
+            },
             media_worker: self.media_status.borrow().clone(),
             lan: self.addresses.borrow().lan.clone(),
             notes: self.board.notes.iter().cloned().collect(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::doors::Doors;
+use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
 use crate::store::Opened;
@@ -64,6 +65,7 @@ impl Engine {
         let (say, said) = mpsc::channel(16);
         media_events.events = said;
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(None));
+        let (steering, obs_control) = ObsSteering::start(store.clone(), 2, obs.running()).await;
         let lan = "127.0.0.1:0".parse().unwrap();
         let (doors, addresses) = Doors::new(lan, Vec::new(), folder.into(), store.clone());
         let rooms = Rooms::restore(setup, saved, clock.now());
@@ -78,10 +80,12 @@ impl Engine {
             media_events,
             addresses,
             obs: obs_seen,
+            obs_control,
             ice_servers,
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
-        let (stage, handle) = Stage::new(parts, owner.clone(), Outside { doors, obs }).await.unwrap();
+        let (stage, handle) =
+            Stage::new(parts, owner.clone(), Outside { doors, obs, steering }).await.unwrap();
         Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner, media: say }
     }
 
