@@ -2,16 +2,12 @@
 
 mod common;
 
-use common::engine::peer;
-use common::microphone::{FREQUENCY, PAYLOAD_TYPE, strength};
+use common::microphone::{self, FREQUENCY, PAYLOAD_TYPE, strength};
 use greenroom_media::audio::{LEAD_NS, TICK_NS, Track};
-use greenroom_media::feed::{Counters, Feed, Inbox, Input};
+use greenroom_media::feed::Input;
 use greenroom_media::timing::GuestTiming;
 use rtp::packet::FixedHeader;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use wire::link::Codec;
-use wire::ortc::MediaKind;
 
 /// A sender of a steady tone.
 struct Sender {
@@ -31,21 +27,7 @@ impl Sender {
 
     /// How strong the tone is in each chunk, for so many seconds; 0 where nothing was given to OBS.
     fn heard_for(&self, seconds: u64) -> Vec<f32> {
-        let feed = Arc::new(Feed {
-            id: 3,
-            peer: peer(),
-            kind: MediaKind::Audio,
-            screen: None,
-            codec: Codec::Opus,
-            payload_type: PAYLOAD_TYPE,
-            red_payload_type: None,
-            orientation_id: None,
-            capture_time_id: None,
-            color_space_id: None,
-            inbox: Inbox::default(),
-            active: AtomicBool::new(true),
-            counters: Counters::default(),
-        });
+        let feed = microphone::feed(3, None);
         let mut track = Track::new(feed.clone(), Arc::<GuestTiming>::default());
         let mut encoder = opus::Encoder::new(48_000, self.channels, opus::Application::Audio).unwrap();
         let (mut sequence, mut timestamp, mut sent) = (65_000_u16, 4_294_000_000_u32, 0_u64);

@@ -3,15 +3,15 @@
 mod common;
 
 use common::engine::{Engine, Viewer, peer};
-use common::microphone::{FREQUENCY, Microphone, PAYLOAD_TYPE, strength};
+use common::microphone::{self, FREQUENCY, Microphone, PAYLOAD_TYPE, strength};
 use greenroom_media::audio::{LEAD_NS, SAMPLE_RATE, TICK_NS, Track};
-use greenroom_media::feed::{Counters, Feed, Inbox, Input};
+use greenroom_media::feed::{Feed, Input};
 use greenroom_media::timing::GuestTiming;
 use rtp::ext::AbsCaptureTime;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use wire::link::{Codec, FromWorker};
+use wire::link::FromWorker;
 use wire::ortc::MediaKind;
 
 /// One guest's sound, ten milliseconds at a time.
@@ -33,21 +33,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let feed = Arc::new(Feed {
-            id: 2,
-            peer: peer(),
-            kind: MediaKind::Audio,
-            screen: None,
-            codec: Codec::Opus,
-            payload_type: PAYLOAD_TYPE,
-            red_payload_type: Some(RED_PAYLOAD_TYPE),
-            orientation_id: None,
-            capture_time_id: None,
-            color_space_id: None,
-            inbox: Inbox::default(),
-            active: AtomicBool::new(true),
-            counters: Counters::default(),
-        });
+        let feed = microphone::feed(2, Some(RED_PAYLOAD_TYPE));
         let timing = Arc::<GuestTiming>::default();
         let track = Track::new(feed.clone(), timing.clone());
         let microphone = Microphone::new();

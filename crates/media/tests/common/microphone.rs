@@ -1,6 +1,30 @@
 //! A microphone before a loudspeaker that plays 1 kHz, encoded with Opus and put into RTP packets of 20 ms.
 
+use greenroom_media::feed::{Counters, Feed, Inbox};
 use rtp::packet::FixedHeader;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use wire::link::Codec;
+use wire::ortc::MediaKind;
+
+/// A guest's sound as the worker's threads share it.
+pub fn feed(id: u32, red_payload_type: Option<u8>) -> Arc<Feed> {
+    Arc::new(Feed {
+        id,
+        peer: super::engine::peer(),
+        kind: MediaKind::Audio,
+        screen: None,
+        codec: Codec::Opus,
+        payload_type: PAYLOAD_TYPE,
+        red_payload_type,
+        orientation_id: None,
+        capture_time_id: None,
+        color_space_id: None,
+        inbox: Inbox::default(),
+        active: AtomicBool::new(true),
+        counters: Counters::default(),
+    })
+}
 
 pub struct Microphone {
     encoder: opus::Encoder,

@@ -3,13 +3,12 @@
 
 use super::microphone::{FREQUENCY, PAYLOAD_TYPE};
 use greenroom_media::audio::{Chunk, LEAD_NS, TICK_NS, Track};
-use greenroom_media::feed::{Counters, Feed, Inbox, Input};
+use greenroom_media::feed::{Feed, Input};
 use greenroom_media::timing::GuestTiming;
 use rtp::packet::FixedHeader;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use wire::link::{Codec, Steadiness};
+use wire::link::Steadiness;
 use wire::ortc::MediaKind;
 
 /// What a run is like.
@@ -107,21 +106,7 @@ enum Travelling {
 
 impl Show {
     fn new(conditions: Conditions) -> Self {
-        let feed = Arc::new(Feed {
-            id: 1,
-            peer: super::engine::peer(),
-            kind: MediaKind::Audio,
-            screen: None,
-            codec: Codec::Opus,
-            payload_type: PAYLOAD_TYPE,
-            red_payload_type: None,
-            orientation_id: None,
-            capture_time_id: None,
-            color_space_id: None,
-            inbox: Inbox::default(),
-            active: AtomicBool::new(true),
-            counters: Counters::default(),
-        });
+        let feed = super::microphone::feed(1, None);
         let timing = Arc::<GuestTiming>::default();
         timing.set_steadiness(conditions.steadiness);
         let track = Track::new(feed.clone(), timing.clone());
