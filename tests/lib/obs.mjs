@@ -1,11 +1,11 @@
 // Real OBS without a screen: a private configuration with our plugin in it, driven by obs-websocket.
 import crypto from 'node:crypto';
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 import WebSocket from 'ws';
 import { decodePng } from './image.mjs';
 import { binary, privateFolder, root } from './places.mjs';
+import { freePort } from './ports.mjs';
 import { Program } from './process.mjs';
 import { bounded, pause, until } from './wait.mjs';
 import { Display } from './x.mjs';
@@ -30,7 +30,7 @@ export class Obs {
    * @param {Display} [options.display]  one of the caller's; else a display is started and stopped with OBS
    */
   static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, rawOutput, password, display, env = {}, name = 'obs' }) {
-    const port = await freePort();
+    const port = Number(process.env.GREENROOM_TEST_OBS_PORT) || (await freePort());
     configure(folder, { port, password, canvas, fps, preview, rawOutput });
     installPlugin(folder, plugin);
     const own = display ? null : await Display.start();
@@ -293,15 +293,6 @@ function ini(sections) {
   return Object.entries(sections)
     .map(([name, values]) => `[${name}]\n${Object.entries(values).map(([key, value]) => `${key}=${value}\n`).join('')}`)
     .join('\n');
-}
-
-async function freePort() {
-  if (process.env.GREENROOM_TEST_OBS_PORT) return Number(process.env.GREENROOM_TEST_OBS_PORT);
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise(resolve => server.once('listening', resolve));
-  const { port } = server.address();
-  await new Promise(resolve => server.close(resolve));
-  return port;
 }
 
 /** Connects as soon as OBS listens. */

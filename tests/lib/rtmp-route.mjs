@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { privateFolder } from './places.mjs';
+import { freePort } from './ports.mjs';
 import { Program } from './process.mjs';
 import { CODE_AREA, COLUMNS, ROWS, crc8, encodeTime, unixNow } from './timecode.mjs';
 import { until } from './wait.mjs';
@@ -79,14 +80,6 @@ function configure(port) {
   `;
   fs.writeFileSync(file, text);
   return file;
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise(resolve => server.once('listening', resolve));
-  const { port } = server.address();
-  await new Promise(resolve => server.close(resolve));
-  return port;
 }
 
 function connects(port) {

@@ -1,6 +1,6 @@
 // The desktop window through WebKitWebDriver: the few W3C WebDriver commands a test needs, over fetch.
 import fs from 'node:fs';
-import net from 'node:net';
+import { freePort } from './ports.mjs';
 import { Program } from './process.mjs';
 import { bounded, until } from './wait.mjs';
 
@@ -85,15 +85,4 @@ export class Window {
     if (this.session) await this.command('DELETE', '').catch(() => {});
     await this.driver.stop('SIGTERM');
   }
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }

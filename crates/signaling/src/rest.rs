@@ -122,44 +122,20 @@ async fn revoke_invite<B: Backend>(
     )
 }
 
-async fn admit<B: Backend>(
-    app: State<App<B>>,
-    _: Owner,
-    Path((room, peer)): Path<(String, String)>,
-    body: Request,
-) -> Answer {
-    let asked = read(&app, body).await?;
-    done(ask(&app, OwnerRequest::Admit(room_id(&room)?, id::<PeerId>("peer", &peer)?, asked)).await?)
+async fn admit<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Request) -> Answer {
+    of_peer(&app, peer, body, OwnerRequest::Admit).await
 }
 
-async fn assign_slot<B: Backend>(
-    app: State<App<B>>,
-    _: Owner,
-    Path((room, peer)): Path<(String, String)>,
-    body: Request,
-) -> Answer {
-    let asked = read(&app, body).await?;
-    done(ask(&app, OwnerRequest::AssignSlot(room_id(&room)?, id::<PeerId>("peer", &peer)?, asked)).await?)
+async fn assign_slot<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Request) -> Answer {
+    of_peer(&app, peer, body, OwnerRequest::AssignSlot).await
 }
 
-async fn mute<B: Backend>(
-    app: State<App<B>>,
-    _: Owner,
-    Path((room, peer)): Path<(String, String)>,
-    body: Request,
-) -> Answer {
-    let asked = read(&app, body).await?;
-    done(ask(&app, OwnerRequest::Mute(room_id(&room)?, id::<PeerId>("peer", &peer)?, asked)).await?)
+async fn mute<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Request) -> Answer {
+    of_peer(&app, peer, body, OwnerRequest::Mute).await
 }
 
-async fn set_steadiness<B: Backend>(
-    app: State<App<B>>,
-    _: Owner,
-    Path((room, peer)): Path<(String, String)>,
-    body: Request,
-) -> Answer {
-    let asked = read(&app, body).await?;
-    done(ask(&app, OwnerRequest::SetSteadiness(room_id(&room)?, id::<PeerId>("peer", &peer)?, asked)).await?)
+async fn set_steadiness<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Request) -> Answer {
+    of_peer(&app, peer, body, OwnerRequest::SetSteadiness).await
 }
 
 async fn remove<B: Backend>(
@@ -204,6 +180,19 @@ struct LanAccess {
 async fn set_lan<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
     let asked: LanAccess = read(&app, body).await?;
     done(ask(&app, OwnerRequest::SetLanAccess(asked.on)).await?)
+}
+
+type PeerPath = Path<(String, String)>;
+
+/// What the body asks of one peer of one room.
+async fn of_peer<B: Backend, T: DeserializeOwned>(
+    app: &App<B>,
+    Path((room, peer)): PeerPath,
+    body: Request,
+    request: impl FnOnce(RoomId, PeerId, T) -> OwnerRequest,
+) -> Answer {
+    let asked = read(app, body).await?;
+    done(ask(app, request(room_id(&room)?, id("peer", &peer)?, asked)).await?)
 }
 
 async fn ask<B: Backend>(app: &App<B>, request: OwnerRequest) -> Result<OwnerReply, Failure> {
