@@ -37,8 +37,7 @@ export class Obs {
     const screen = display ?? own;
     const program = new Program({
       name,
-      command: 'obs',
-      args: ['--multi', '--disable-updater', '--disable-missing-files-check', '--minimize-to-tray'],
+      ...obsCommand(['--multi', '--disable-updater', '--disable-missing-files-check', '--minimize-to-tray']),
       cwd: folder,
       env: {
         DISPLAY: screen.name,
@@ -213,6 +212,17 @@ async function interfaceRests(pid) {
   };
   // If it never does, we take our chance.
   return until('the interface of OBS rests', rests, { every: 5, within: 3_000 }).catch(() => {});
+}
+
+/**
+ * OBS of this system, or of the one in the folder `$GREENROOM_TEST_OBS_ROOT` (see `cargo xtask newer-obs`): in a mount
+ * namespace of its own, which ends with it, and with our /tmp, where configurations and sockets are.
+ */
+function obsCommand(args) {
+  const system = process.env.GREENROOM_TEST_OBS_ROOT;
+  if (!system) return { command: 'obs', args };
+  const mounts = ['/tmp', '/proc', '/dev', '/sys'].map(folder => `mount --rbind ${folder} "$0${folder}"`).join(' && ');
+  return { command: 'unshare', args: ['--mount', '--propagation', 'private', 'sh', '-c', `${mounts} && exec chroot "$0" obs "$@"`, system, ...args] };
 }
 
 /** Puts the built plugin where the app's installer puts it, or takes it away. */

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod newer_obs;
 mod packages;
 mod run;
 mod shell;
@@ -29,6 +30,8 @@ enum Chore {
     Test(test::Options),
     /// Install the system packages only, saying which and why.
     Setup,
+    /// The plugin's tests in the OBS of Debian 13, which is kept in ~/.cache/greenroom (300 MB to download; needs root).
+    NewerObs(newer_obs::Options),
     /// Measure, side by side in one run.
     Bench(bench::Options),
     /// Write the TypeScript twins of `crates/wire` again.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Run(options) => run::run(options),
         Chore::Test(options) => test::run(options),
         Chore::Setup => packages::install(&packages::everything()),
+        Chore::NewerObs(options) => newer_obs::run(options),
         Chore::Bench(options) => bench::run(options),
         Chore::Types => build::wire_types(),
     };

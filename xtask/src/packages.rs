@@ -14,7 +14,7 @@ pub struct Group {
 
 /// To compile the engine and the media worker.
 pub const BUILD: Group = Group {
-    why: "compiling: C parts of crates, FFmpeg's headers and the tool that reads them",
+    why: "compiling: C parts of crates, FFmpeg's and ALSA's headers and the tool that reads them",
     packages: &[
         "build-essential",
         "pkg-config",
@@ -26,6 +26,7 @@ pub const BUILD: Group = Group {
         "libavutil-dev",
         "libswscale-dev",
         "libswresample-dev",
+        "libasound2-dev",
     ],
 };
 
@@ -41,7 +42,7 @@ pub const OBS: Group =
 
 /// Real clients for the end-to-end suite.
 pub const TESTS: Group = Group {
-    why: "the end-to-end tests: real browsers, a display without a screen, and a drawing board for pictures and sound",
+    why: "the end-to-end tests: real browsers, a display without a screen, a sound service without a card, and a drawing board for pictures and sound",
     packages: &[
         "xvfb",
         "chromium",
@@ -52,8 +53,15 @@ pub const TESTS: Group = Group {
         "iproute2",
         "iptables",
         "xdotool",
+        "pipewire",
+        "pipewire-pulse",
+        "wireplumber",
+        "pulseaudio-utils",
     ],
 };
+
+/// A newer Debian in a folder.
+pub const NEWER_OBS: Group = Group { why: "a newer OBS to test the plugin in", packages: &["mmdebstrap"] };
 
 /// What our forwarding is measured against.
 pub const COMPARISON: Group =
