@@ -23,6 +23,8 @@ pub struct Camera {
     pub orientation: Option<u8>,
     /// Sent as colour space with extension id [`COLOUR_ID`] with the last packet of each picture, if any.
     pub told_colours: Option<[u8; 4]>,
+    /// How many octets of each picture are sent, if not all.
+    pub cut: Option<usize>,
 }
 
 /// What a stream says of its colours.
@@ -65,12 +67,25 @@ impl Camera {
             timestamp: u32::MAX - 90_000,
             orientation: None,
             told_colours: None,
+            cut: None,
         }
     }
 
     /// Takes another size, as a browser does when the network gets worse.
     pub fn resize(&mut self, width: u32, height: u32) {
         self.size = (width, height);
+        self.encoder = open(self.codec, self.format, self.size, self.colours);
+    }
+
+    /// Goes on as another, under the same numbers and the same payload type.
+    pub fn become_codec(&mut self, codec: VideoCodec) {
+        self.codec = codec;
+        self.encoder = open(self.codec, self.format, self.size, self.colours);
+    }
+
+    /// Takes another chroma format, and with it another profile.
+    pub fn reformat(&mut self, format: Pixel) {
+        self.format = format;
         self.encoder = open(self.codec, self.format, self.size, self.colours);
     }
 
@@ -84,7 +99,10 @@ impl Camera {
         self.encoder.send_frame(&picture).unwrap();
         let mut packet = ffmpeg::Packet::empty();
         self.encoder.receive_packet(&mut packet).expect("an encoder without delay");
-        let data = packet.data().unwrap().to_vec();
+        let mut data = packet.data().unwrap().to_vec();
+        if let Some(cut) = self.cut {
+            data.truncate(1 + cut % data.len());
+        }
         (self.number, self.packetise(&data, packet.is_key()))
     }
 
@@ -185,10 +203,7 @@ fn open(
         VideoCodec::Vp9 => {
             ("libvpx-vp9", &[("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")])
         }
-        VideoCodec::H264 => (
-            "libx264",
-            &[("preset", "ultrafast"), ("tune", "zerolatency"), ("profile", "baseline"), ("forced-idr", "1")],
-        ),
+        VideoCodec::H264 => ("libx264", if format == Pixel::YUV420P { &H264[..] } else { &H264[1..] }),
         VideoCodec::Av1 => (
             "libaom-av1",
             &[("usage", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0"), ("threads", "1")],
@@ -250,14 +265,15 @@ fn packetise_obus(mut unit: &[u8], keyframe: bool) -> Vec<Vec<u8>> {
         let header = unit[0];
         assert_eq!(header & 0x06, 0x02, "no layers, with a size");
         let (mut len, mut at) = (0, 1);
-        loop {
+        // Of one that was cut short, what is there.
+        while at < unit.len() {
             len |= usize::from(unit[at] & 0x7f) << (7 * (at - 1));
             at += 1;
             if unit[at - 1] & 0x80 == 0 {
                 break;
             }
         }
-        let (data, rest) = unit[at..].split_at(len);
+        let (data, rest) = unit[at..].split_at(len.min(unit.len() - at));
         unit = rest;
         if header >> 3 & 0x0f == rtp::codec::av1::TEMPORAL_DELIMITER {
             continue;
@@ -275,4 +291,7 @@ fn packetise_obus(mut unit: &[u8], keyframe: bool) -> Vec<Vec<u8>> {
     payloads
 }
 
+/// The first is for 4:2:0 alone.
+const H264: [(&str, &str); 4] =
+    [("profile", "baseline"), ("preset", "ultrafast"), ("tune", "zerolatency"), ("forced-idr", "1")];
 const MTU: usize = 1_000;
