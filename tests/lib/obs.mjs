@@ -27,9 +27,10 @@ export class Obs {
    * @param {boolean} [options.preview]  draw the program in the window too (slow without a graphics card)
    * @param {number} [options.rawOutput]  "record" raw pictures to this TCP port (see raw-output.mjs), not to a file
    * @param {string} [options.password]  that obs-websocket asks for
+   * @param {() => void} [options.onScenes]  called when OBS has loaded its scenes
    * @param {Display} [options.display]  one of the caller's; else a display is started and stopped with OBS
    */
-  static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, rawOutput, password, display, env = {}, name = 'obs' }) {
+  static async start({ socket, folder = privateFolder('obs'), plugin = true, canvas = [640, 360], fps = 30, preview = false, rawOutput, password, display, onScenes, env = {}, name = 'obs' }) {
     const port = Number(process.env.GREENROOM_TEST_OBS_PORT) || (await freePort());
     configure(folder, { port, password, canvas, fps, preview, rawOutput });
     installPlugin(folder, plugin);
@@ -53,10 +54,12 @@ export class Obs {
       },
     });
     const obs = new Obs({ program, folder, screen, own, canvas });
+    const loaded = line => line.includes('Loaded scenes:');
+    if (onScenes) program.line('its scenes are loaded', loaded, 30_000).then(onScenes, () => {});
     try {
       obs.link = await connect(port, program, password);
       // obs-websocket answers before the scenes are there.
-      await program.line('its scenes are loaded', line => line.includes('Loaded scenes:'));
+      await program.line('its scenes are loaded', loaded);
       await until('OBS is ready', () => obs.call('GetCurrentProgramScene'));
       return obs;
     } catch (error) {
