@@ -1,7 +1,8 @@
 //! What a source shows: the guest, or what the streamer chose for when the guest is away.
 
 use crate::settings::Away;
-use frame_ipc::{SlotState, Subject};
+use crate::slate::Words;
+use frame_ipc::{Older, SlotState, Subject};
 
 /// Decides for one source. Times are nanoseconds of any one clock.
 #[derive(Clone)]
@@ -12,6 +13,8 @@ pub struct Stage {
     after: u64,
     shown: Option<u64>,
     link: Link,
+    /// The engine and this plugin do not understand each other.
+    mismatch: Option<Older>,
     state: SlotState,
     /// A picture of the guest who is in the slot now has been on screen.
     seen: bool,
@@ -41,7 +44,7 @@ enum Link {
 enum Drawn {
     Nothing,
     Picture,
-    Slate { title: String, at: u64 },
+    Slate { words: Words, at: u64 },
     Blank,
 }
 
@@ -49,7 +52,7 @@ enum Drawn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Draw {
     /// A card with this on it.
-    Slate(String),
+    Slate(Words),
     Blank,
 }
 
@@ -62,6 +65,7 @@ impl Stage {
             shown: None,
             // Down since ever: there is nothing to hold.
             link: Link::Down { since: 0 },
+            mismatch: None,
             state: SlotState::default(),
             seen: false,
             pictured: None,
@@ -87,7 +91,8 @@ impl Stage {
     /// The source was bound to another subject: whoever is on screen does not belong there.
     pub fn set_subject(&mut self, subject: Subject) {
         let drawn = std::mem::replace(&mut self.drawn, Drawn::Nothing);
-        *self = Self { shown: self.shown, drawn, ..Self::new(subject, self.away, self.after) };
+        let (shown, mismatch) = (self.shown, self.mismatch);
+        *self = Self { shown, mismatch, drawn, ..Self::new(subject, self.away, self.after) };
     }
 
     pub fn handle_shown(&mut self, shown: bool, now: u64) {
@@ -101,8 +106,15 @@ impl Stage {
         }
     }
 
+    /// There is an engine, but of another version: whatever is chosen for an absence, the streamer has to read what to do.
+    pub fn handle_mismatch(&mut self, older: Older, now: u64) {
+        self.handle_lost(now);
+        self.mismatch = Some(older);
+    }
+
     /// The connection ended.
     pub fn handle_lost(&mut self, now: u64) {
+        self.mismatch = None;
         if matches!(self.link, Link::Up) {
             self.link = Link::Down { since: now };
         }
@@ -125,6 +137,7 @@ impl Stage {
             self.settled_at = now + GRACE;
         }
         self.link = Link::Up;
+        self.mismatch = None;
         self.state = state;
     }
 
@@ -154,7 +167,7 @@ impl Stage {
                 return None;
             }
         }
-        match self.away {
+        match self.shown_instead() {
             Away::Hold if self.drawn == Drawn::Picture && self.is_anothers_picture() => {
                 self.drawn = Drawn::Blank;
                 Some(Draw::Blank)
@@ -167,12 +180,12 @@ impl Stage {
                 Some(Draw::Blank)
             }
             Away::Slate => {
-                let title = self.title();
+                let words = self.words();
                 match &self.drawn {
-                    Drawn::Slate { title: drawn, at } if *drawn == title && now < at + SLATE_INTERVAL => None,
+                    Drawn::Slate { words: drawn, at } if *drawn == words && now < at + SLATE_INTERVAL => None,
                     _ => {
-                        self.drawn = Drawn::Slate { title: title.clone(), at: now };
-                        Some(Draw::Slate(title))
+                        self.drawn = Drawn::Slate { words: words.clone(), at: now };
+                        Some(Draw::Slate(words))
                     }
                 }
             }
@@ -181,7 +194,7 @@ impl Stage {
 
     /// When `poll_draw` may have something new without anything happening before; later than `now`.
     pub fn deadline(&self, now: u64) -> Option<u64> {
-        let slate = match (&self.drawn, self.away) {
+        let slate = match (&self.drawn, self.shown_instead()) {
             (Drawn::Slate { at, .. }, Away::Slate) => Some(at + SLATE_INTERVAL),
             _ => None,
         };
@@ -213,11 +226,22 @@ impl Stage {
         }
     }
 
-    fn title(&self) -> String {
-        match self.state.occupant.as_deref() {
+    fn shown_instead(&self) -> Away {
+        if self.mismatch.is_some() { Away::Slate } else { self.away }
+    }
+
+    fn words(&self) -> Words {
+        let title = match self.state.occupant.as_deref() {
             Some(name) if !name.is_empty() => name.to_owned(),
             _ => self.subject.label(),
-        }
+        };
+        let note: &[&str] = match self.mismatch {
+            Some(Older::Reader) => &OLD_PLUGIN,
+            Some(Older::Host) => &OLD_GREENROOM,
+            None if self.state.video_unsupported => &UNSUPPORTED,
+            None => &[],
+        };
+        Words { title, note }
     }
 }
 
@@ -228,6 +252,11 @@ const PATIENCE: u64 = 2_000_000_000;
 /// libobs keeps the last picture; drawing the card again mends what a reset of its graphics lost.
 const SLATE_INTERVAL: u64 = 2_000_000_000;
 
+const OLD_PLUGIN: [&str; 2] =
+    ["The plugin in OBS is older than Greenroom.", "Update the plugin in Greenroom, then restart OBS."];
+const OLD_GREENROOM: [&str; 2] = ["Greenroom is older than its plugin in OBS.", "Update Greenroom."];
+const UNSUPPORTED: [&str; 1] = ["Unsupported video"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,11 +264,21 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn with(name: &str, epoch: u32) -> SlotState {
-        SlotState { occupant: Some(name.into()), video_live: true, audio_live: true, epoch }
+        SlotState {
+            occupant: Some(name.into()),
+            video_live: true,
+            audio_live: true,
+            epoch,
+            ..SlotState::default()
+        }
     }
 
     fn slate(title: &str) -> Option<Draw> {
-        Some(Draw::Slate(title.into()))
+        slate_with(title, &[])
+    }
+
+    fn slate_with(title: &str, note: &'static [&'static str]) -> Option<Draw> {
+        Some(Draw::Slate(Words { title: title.into(), note }))
     }
 
     /// On screen at 10 s, with Ada's picture on it.
@@ -275,6 +314,51 @@ mod tests {
             assert_eq!(stage.poll_draw(11 * S), expected);
             assert_eq!(stage.poll_draw(11 * S + 1), None, "once is enough");
         }
+    }
+
+    #[test]
+    fn another_version_is_told_on_the_card_whatever_was_chosen() {
+        for (older, note) in [(Older::Reader, &OLD_PLUGIN[..]), (Older::Host, &OLD_GREENROOM)] {
+            for away in Away::ALL {
+                let mut fresh = Stage::new(Subject::slot(2), away, 0);
+                fresh.poll_draw(9 * S);
+                fresh.handle_mismatch(older, 10 * S);
+                assert_eq!(fresh.poll_draw(10 * S), slate_with("Guest 2", note));
+                fresh.set_subject(Subject::slot(3));
+                assert_eq!(fresh.poll_draw(10 * S), slate_with("Guest 3", note));
+                assert_eq!(fresh.deadline(10 * S), Some(12 * S));
+
+                // An engine that was updated while the guest was on screen.
+                let mut stage = live(away);
+                stage.handle_lost(11 * S);
+                stage.handle_mismatch(older, 11 * S + 1);
+                assert_eq!(stage.poll_draw(12 * S - 1), None);
+                assert_eq!(stage.poll_draw(12 * S), slate_with("Ada", note));
+                stage.handle_state(with("Ada", 1), 13 * S);
+                stage.handle_picture(13 * S);
+                assert_eq!(stage.poll_draw(13 * S), None);
+            }
+        }
+        // Nobody is there any more: no news of its version.
+        let mut stage = Stage::new(Subject::slot(2), Away::Slate, 0);
+        stage.handle_mismatch(Older::Host, 10 * S);
+        stage.handle_lost(11 * S);
+        assert_eq!(stage.poll_draw(11 * S), slate("Guest 2"));
+    }
+
+    #[test]
+    fn video_that_cannot_be_shown_is_told_on_the_card() {
+        let mut stage = live(Away::Slate);
+        let unsupported = SlotState { video_live: false, video_unsupported: true, ..with("Ada", 1) };
+        stage.handle_state(unsupported.clone(), 11 * S);
+        assert_eq!(stage.poll_draw(11 * S), slate_with("Ada", &UNSUPPORTED));
+        stage.handle_state(with("Ada", 1), 12 * S);
+        stage.handle_picture(12 * S);
+        assert_eq!(stage.poll_draw(12 * S), None);
+        // To whoever wants to show nothing, nothing is shown.
+        let mut stage = live(Away::Transparent);
+        stage.handle_state(unsupported, 11 * S);
+        assert_eq!(stage.poll_draw(11 * S), Some(Draw::Blank));
     }
 
     #[test]

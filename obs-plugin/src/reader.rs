@@ -6,8 +6,8 @@ use crate::slate::{self, Image};
 use crate::sound::{Chunk, SoundLine};
 use crate::timing::{Canvas, PictureLag};
 use frame_ipc::{
-    AudioBuffer, AudioInfo, Copied, Event, Look, MAX_CHANNELS, Matrix, PixelFormat, Reader, Rotation,
-    VideoBuffer, VideoInfo, now_ns,
+    AudioBuffer, AudioInfo, Copied, Disconnect, Event, Look, MAX_CHANNELS, Matrix, PixelFormat, Reader,
+    Rotation, VideoBuffer, VideoInfo, now_ns,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
@@ -182,13 +182,23 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
                 reader.set_look(self.look);
                 self.link = Link::Up { reader, since: now, pause };
             }
-            Err(error) => self.lost(pause, &format!("Greenroom is not there ({error})")),
+            Err(error) => {
+                self.stage.handle_lost(now);
+                self.retry(pause, &format!("Greenroom is not there ({error})"));
+            }
         }
     }
 
-    fn lost(&mut self, pause: u64, reason: &str) {
+    fn lost(&mut self, pause: u64, end: &Disconnect) {
+        match end {
+            Disconnect::Version(older) => self.stage.handle_mismatch(*older, now_ns()),
+            _ => self.stage.handle_lost(now_ns()),
+        }
+        self.retry(pause, &end.to_string());
+    }
+
+    fn retry(&mut self, pause: u64, reason: &str) {
         let now = now_ns();
-        self.stage.handle_lost(now);
         self.link = Link::Down { retry_at: now + pause, pause: (pause * 2).min(LAST_PAUSE) };
         let told = self.complaint.as_ref().is_some_and(|(text, at)| text == reason && now < at + SILENCE);
         if !told {
@@ -220,7 +230,7 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
                 Err(end) => {
                     // A connection that lasted starts the pauses anew.
                     let pause = if now_ns() > *since + STEADY { FIRST_PAUSE } else { *pause };
-                    self.lost(pause, &end.to_string());
+                    self.lost(pause, &end);
                     return;
                 }
             }
@@ -291,9 +301,9 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
         match draw {
             _ if !self.wishes.picture => {}
             Draw::Blank => self.sink.blank(),
-            Draw::Slate(title) => {
+            Draw::Slate(words) => {
                 let (width, height) = self.size.unwrap_or_else(|| self.card.own_size());
-                self.sink.picture(&Picture { timestamp_ns: now, ..self.card.draw(title, width, height) });
+                self.sink.picture(&Picture { timestamp_ns: now, ..self.card.draw(words, width, height) });
             }
         }
     }

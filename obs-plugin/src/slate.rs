@@ -5,6 +5,15 @@ use crate::reader::Picture;
 use crate::settings::CardStyle;
 use frame_ipc::{MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
 
+/// What is written on a card.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Large, in the middle.
+    pub title: String,
+    /// What is wrong and what to do, line by line; such a card shows no picture of the streamer's.
+    pub note: &'static [&'static str],
+}
+
 /// A picture from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -19,7 +28,7 @@ pub struct Image {
 pub struct Card {
     luma: Vec<u8>,
     chroma: [Vec<u8>; 2],
-    drawn: Option<(String, u32, u32)>,
+    drawn: Option<(Words, u32, u32)>,
     ground: Colour,
     image: Option<Image>,
 }
@@ -62,11 +71,10 @@ impl Card {
     }
 
     /// A card of that size; its timestamp is for the caller to set.
-    pub fn draw(&mut self, title: &str, width: u32, height: u32) -> Picture<'_> {
-        let title = if self.image.is_some() { "" } else { title };
-        if self.drawn.as_ref().is_none_or(|(text, w, h)| (text.as_str(), *w, *h) != (title, width, height)) {
-            self.paint(title, width as usize, height as usize);
-            self.drawn = Some((title.to_owned(), width, height));
+    pub fn draw(&mut self, words: &Words, width: u32, height: u32) -> Picture<'_> {
+        if self.drawn.as_ref().is_none_or(|(drawn, w, h)| (drawn, *w, *h) != (words, width, height)) {
+            self.paint(words, width as usize, height as usize);
+            self.drawn = Some((words.clone(), width, height));
         }
         let half = width.div_ceil(2);
         Picture {
@@ -91,19 +99,19 @@ impl Card {
         if fits { (width, height) } else { DEFAULT_SIZE }
     }
 
-    fn paint(&mut self, title: &str, width: usize, height: usize) {
+    fn paint(&mut self, words: &Words, width: usize, height: usize) {
         self.luma.clear();
         self.luma.resize(width * height, self.ground.y);
         for (plane, value) in self.chroma.iter_mut().zip([self.ground.u, self.ground.v]) {
             plane.clear();
             plane.resize(width.div_ceil(2) * height.div_ceil(2), value);
         }
-        match self.image.take() {
+        match self.image.take_if(|_| words.note.is_empty()) {
             Some(image) => {
                 self.paint_image(&image, width, height);
                 self.image = Some(image);
             }
-            None => self.paint_title(title, width, height),
+            None => self.paint_words(words, width, height),
         }
     }
 
@@ -134,15 +142,32 @@ impl Card {
         }
     }
 
-    fn paint_title(&mut self, title: &str, width: usize, height: usize) {
-        let glyphs: Vec<_> = title.chars().take(LONGEST).filter_map(font::glyph).collect();
-        let cells = (glyphs.len() * (font::WIDTH + 1)).saturating_sub(1).max(1);
-        // The name fills at most four fifths of the width and a seventh of the height.
-        let dot = (width * 4 / 5 / cells).min(height / 7 / font::HEIGHT).max(1);
-        let left = width.saturating_sub(cells * dot) / 2;
-        let top = height.saturating_sub(font::HEIGHT * dot) / 2;
+    fn paint_words(&mut self, words: &Words, width: usize, height: usize) {
         let (ink, faint) = if self.ground.y < MIDDLE { (INK, FAINT) } else { (DARK_INK, DARK_FAINT) };
-        for (i, glyph) in glyphs.iter().enumerate() {
+        let title = Line::of(words.title.chars().take(LONGEST));
+        // The name fills at most four fifths of the width and a seventh of the height.
+        let dot = (width * 4 / 5 / title.cells).min(height / 7 / font::HEIGHT).max(1);
+        let top = height.saturating_sub(font::HEIGHT * dot) / 2;
+        self.paint_line(&title, width, top, dot, ink);
+        // A line beneath: a card even if no letter of the name can be drawn.
+        let line = (width / 6).max(2);
+        let below = top + font::HEIGHT * dot + 3 * dot;
+        self.fill(width, ((width - line.min(width)) / 2, below), (line, dot.div_ceil(2)), faint);
+
+        let notes: Vec<_> = words.note.iter().map(|text| Line::of(text.chars())).collect();
+        // All of them in the same size, that of the longest; smaller than the name.
+        let longest = notes.iter().map(|note| note.cells).max().unwrap_or(1);
+        let small = (width * 9 / 10 / longest).min(dot / 2).min(height / 18 / font::HEIGHT).max(1);
+        for (i, note) in notes.iter().enumerate() {
+            let top = below + (4 + i * (font::HEIGHT + 4)) * small + 2 * dot;
+            self.paint_line(note, width, top, small, ink);
+        }
+    }
+
+    /// In the middle of the width.
+    fn paint_line(&mut self, line: &Line, width: usize, top: usize, dot: usize, ink: u8) {
+        let left = width.saturating_sub(line.cells * dot) / 2;
+        for (i, glyph) in line.glyphs.iter().enumerate() {
             for (row, bits) in glyph.iter().enumerate() {
                 for column in (0..font::WIDTH).filter(|column| bits >> (font::WIDTH - 1 - column) & 1 == 1) {
                     let x = left + (i * (font::WIDTH + 1) + column) * dot;
@@ -150,10 +175,6 @@ impl Card {
                 }
             }
         }
-        // A line beneath: a card even if no letter of the name can be drawn.
-        let line = (width / 6).max(2);
-        let below = top + font::HEIGHT * dot + 3 * dot;
-        self.fill(width, ((width - line.min(width)) / 2, below), (line, dot.div_ceil(2)), faint);
     }
 
     /// What lies outside is not painted.
@@ -161,6 +182,21 @@ impl Card {
         for row in self.luma.chunks_exact_mut(width).skip(y).take(h) {
             row.iter_mut().skip(x).take(w).for_each(|pixel| *pixel = value);
         }
+    }
+}
+
+/// A line of text in dots.
+struct Line {
+    glyphs: Vec<[u8; font::HEIGHT]>,
+    /// Dots it is wide; at least one.
+    cells: usize,
+}
+
+impl Line {
+    fn of(text: impl Iterator<Item = char>) -> Self {
+        let glyphs: Vec<_> = text.filter_map(font::glyph).collect();
+        let cells = (glyphs.len() * (font::WIDTH + 1)).saturating_sub(1).max(1);
+        Self { glyphs, cells }
     }
 }
 
@@ -184,10 +220,35 @@ const DARK_INK: u8 = 24;
 mod tests {
     use super::*;
 
+    fn named(title: &str) -> Words {
+        Words { title: title.into(), note: &[] }
+    }
+
+    #[test]
+    fn a_note_stands_below_the_name_and_fits_the_usual_sizes() {
+        let note = &[
+            "The plugin in OBS is older than Greenroom.",
+            "Update the plugin in Greenroom, then restart OBS.",
+        ];
+        let words = Words { title: "Guest 1".into(), note };
+        let image = Image { width: 2, height: 2, rgba: vec![255; 16] };
+        for (width, height) in [(1280, 720), (640, 360), (1920, 1080), (720, 1280)] {
+            let mut card = Card::default();
+            card.set_style([30, 30, 30], Some(image.clone()));
+            let (luma, stride) = card.draw(&words, width, height).planes[0];
+            let rows: Vec<_> = luma.chunks(stride as usize).map(|row| row.contains(&INK)).collect();
+            let lines = rows.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+            // The dots of some letters are lines of their own.
+            assert!(lines >= 3 && !rows[rows.len() - 1], "{lines} on {width}×{height}");
+            let margin = luma.chunks(stride as usize).any(|row| row[0] == INK || row[row.len() - 1] == INK);
+            assert!(!margin, "cut off at {width}×{height}");
+        }
+    }
+
     #[test]
     fn a_card_has_the_name_in_its_middle() {
         let mut card = Card::default();
-        let picture = card.draw("Ada", 640, 360);
+        let picture = card.draw(&named("Ada"), 640, 360);
         let (luma, stride) = picture.planes[0];
         assert_eq!((luma.len(), stride), (640 * 360, 640));
         assert_eq!(picture.planes[2].0.len(), 320 * 180);
@@ -217,7 +278,7 @@ mod tests {
     fn a_light_card_is_written_upon_in_black() {
         let mut card = Card::default();
         card.set_style([255, 255, 255], None);
-        let picture = card.draw("Ada", 640, 360);
+        let picture = card.draw(&named("Ada"), 640, 360);
         assert_eq!(picture.planes[0].0[0], 235);
         assert!(picture.planes[0].0.contains(&DARK_INK));
     }
@@ -228,14 +289,14 @@ mod tests {
         let mut card = Card::default();
         card.set_style([0, 0, 255], Some(Image { width: 100, height: 100, rgba: red }));
         assert_eq!(card.own_size(), (100, 100));
-        let picture = card.draw("Ada", 640, 360);
+        let picture = card.draw(&named("Ada"), 640, 360);
         let at =
             |x: usize, y: usize| (picture.planes[0].0[y * 640 + x], picture.planes[1].0[y / 2 * 320 + x / 2]);
         assert_eq!((at(0, 180), at(320, 180)), ((32, 240), (63, 102)));
         assert_eq!((at(142, 0), at(496, 359)), ((63, 102), (63, 102)));
         // Of a file that lies, nothing is believed.
         card.set_style([0, 0, 255], Some(Image { width: 1 << 20, height: 1 << 20, rgba: vec![0; 16] }));
-        assert_eq!(card.draw("", 2, 2).planes[0].0[0], 32);
+        assert_eq!(card.draw(&named(""), 2, 2).planes[0].0[0], 32);
     }
 
     #[test]
@@ -244,7 +305,8 @@ mod tests {
         for (title, width, height) in
             [("", 2, 2), ("語語", 3, 5), (&"W".repeat(300), 4096, 2304), ("Ada", 2, 4096)]
         {
-            let picture = card.draw(title, width, height);
+            let picture =
+                card.draw(&Words { title: title.into(), note: &["Unsupported video"] }, width, height);
             assert_eq!(picture.planes[0].0.len(), (width * height) as usize);
         }
     }

@@ -7,7 +7,7 @@
 //! highest bit at the left; the second row the complement. Slot `n` plays 440 × n Hz at a quarter of full scale.
 //! With `--flash` the picture is white and the tone sounds only in the first tenth of each second: pictures and
 //! sound that belong together. With `--card` the picture is a row of the colours in [`CARD`] instead. Commands on standard input: `leave N`, `enter N NAME`, `camera N on|off`,
-//! and of all slots at once `size WxH` and `rotate DEGREES`.
+//! and of all slots at once `size WxH`, `rotate DEGREES` and `fps N`.
 
 use greenroom_frame_ipc::*;
 use std::io::BufRead;
@@ -110,9 +110,11 @@ fn main() {
 
     let started = now_ns();
     let (mut pictures, mut chunks) = (0_u64, 0_u64);
+    // When the present frame rate began, and with which picture.
+    let mut beat = (started, 0);
     let mut picture = Pattern::new(options.width, options.height);
     loop {
-        let picture_at = started + pictures * 1_000_000_000 / options.fps;
+        let picture_at = beat.0 + (pictures - beat.1) * 1_000_000_000 / options.fps;
         let chunk_at = started + chunks * CHUNK_NS;
         // Sound is written before its time, as the media worker does.
         let write_at = chunk_at.saturating_sub(LEAD_NS);
@@ -121,6 +123,7 @@ fn main() {
         if let Ok(line) = commands.try_recv() {
             match line.split_once(' ').and_then(|(order, value)| reshape(order, value, &mut options)) {
                 Some(()) => {
+                    beat = (picture_at, pictures);
                     picture = Pattern::new(options.width, options.height);
                     println!("{line}");
                 }
@@ -172,7 +175,7 @@ fn main() {
 
 fn state(occupant: Option<String>, epoch: u32) -> SlotState {
     let live = occupant.is_some();
-    SlotState { occupant, video_live: live, audio_live: live, epoch }
+    SlotState { occupant, video_live: live, audio_live: live, epoch, ..SlotState::default() }
 }
 
 /// `None`: another order, or none that can be.
@@ -182,6 +185,7 @@ fn reshape(order: &str, value: &str, options: &mut Options) -> Option<()> {
             let (width, height) = value.split_once('x')?;
             (options.width, options.height) = (width.parse().ok()?, height.parse().ok()?);
         }
+        "fps" => options.fps = value.parse().ok().filter(|fps| (1..=240).contains(fps))?,
         "rotate" => options.rotation = Rotation::from_degrees(value.parse().ok()?)?,
         _ => return None,
     }

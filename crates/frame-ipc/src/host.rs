@@ -1,6 +1,6 @@
 //! The host's own thread: lets readers in, hears them out, throws out those that misbehave.
 
-use crate::message::{Look, MAJOR, MAX_TO_HOST, MINOR, Refusal, Report, ToHost, ToReader};
+use crate::message::{Look, MAJOR, MAX_TO_HOST, MINOR, Older, Refusal, Report, ToHost, ToReader};
 use crate::slot::{Slot, SlotWriter};
 use crate::socket::{self, Received, Sent, Wake, check_peer, hang_up, receive, send};
 use crate::subject::Subject;
@@ -23,6 +23,7 @@ pub struct Host {
     /// Each until it is taken.
     writers: Mutex<Vec<Option<SlotWriter>>>,
     followed: Arc<Board>,
+    strangers: Arc<Strangers>,
     stop: Arc<AtomicBool>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
@@ -53,6 +54,11 @@ pub struct Followed {
 /// A lock, because readers come on one thread, and who puts guests into slots looks from another. Held for a look.
 type Board = Mutex<Vec<Option<Subject>>>;
 
+/// When a reader of another version last came, and who is the older: it comes again every second.
+///
+/// A lock, because readers come on one thread and are asked for on another. Held for a look.
+type Strangers = Mutex<Option<(Instant, Older)>>;
+
 impl Host {
     /// Serves slots 1 to `slots`, and [`FOLLOWED`] more, at `path`. A socket left by a host that died is replaced; a living one's is an
     /// `AddrInUse`.
@@ -66,7 +72,14 @@ impl Host {
             (1..=numbered + FOLLOWED).map(|n| SlotWriter::new(n, wake.clone())).collect::<Result<_, _>>()?;
         let slots: Vec<_> = writers.iter().map(SlotWriter::slot).collect();
         let followed = Arc::new(Mutex::new(vec![None; FOLLOWED.into()]));
-        let house = House { numbered, slots: slots.clone(), followed: followed.clone(), last: 0 };
+        let strangers = Arc::new(Strangers::default());
+        let house = House {
+            numbered,
+            slots: slots.clone(),
+            followed: followed.clone(),
+            last: 0,
+            strangers: strangers.clone(),
+        };
         let door = Door {
             listener,
             house,
@@ -79,7 +92,7 @@ impl Host {
         let thread = std::thread::Builder::new().name("frame-ipc".into()).spawn(move || door.run())?;
         let writers = Mutex::new(writers.into_iter().map(Some).collect());
         let path = path.to_owned();
-        Ok(Self { path, inode, slots, writers, followed, stop, wake, thread: Some(thread) })
+        Ok(Self { path, inode, slots, writers, followed, strangers, stop, wake, thread: Some(thread) })
     }
 
     /// The writer of slot `number`, counted from 1; `None` if there is no such slot or it was taken before.
@@ -95,6 +108,12 @@ impl Host {
     /// Whether any reader has this slot's picture on screen.
     pub fn is_shown(&self, number: u8) -> bool {
         self.slots.iter().any(|slot| slot.number == number && slot.readers().shown > 0)
+    }
+
+    /// Readers of another major version of the protocol keep coming, and cannot be served: which side is older.
+    pub fn mismatch(&self) -> Option<Older> {
+        let stranger = *self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        stranger.filter(|(at, _)| at.elapsed() < STRANGER_TIME).map(|(_, older)| older)
     }
 
     /// What readers follow, and in which slot they expect it. A slot that is not named here any more is to be
@@ -141,6 +160,7 @@ struct House {
     followed: Arc<Board>,
     /// Where the last subject was put: the next goes to another place, if there is one.
     last: usize,
+    strangers: Arc<Strangers>,
 }
 
 struct Client {
@@ -159,6 +179,8 @@ enum Stage {
     },
     Greeted {
         since: Instant,
+        /// The minor version it speaks.
+        minor: u8,
     },
     /// Slot 0: all slots, state only.
     Subscribed {
@@ -314,24 +336,27 @@ impl Client {
     /// False: this was not in order.
     fn handle(&mut self, message: ToHost, house: &mut House, now: Instant) -> bool {
         match (&self.stage, message) {
-            (Stage::New { .. }, ToHost::Hello { major: MAJOR }) => {
-                self.stage = Stage::Greeted { since: now };
+            (Stage::New { .. }, ToHost::Hello { major: MAJOR, minor }) => {
+                self.stage = Stage::Greeted { since: now, minor };
                 let welcome = ToReader::Welcome { major: MAJOR, minor: MINOR, slots: house.numbered };
                 self.tell(&welcome)
             }
-            (Stage::New { .. }, ToHost::Hello { .. }) => {
-                self.tell(&ToReader::Refused(Refusal::Version));
+            (Stage::New { .. }, ToHost::Hello { major, .. }) => {
+                let older = if major < MAJOR { Older::Reader } else { Older::Host };
+                *house.strangers.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, older));
+                // Not a refusal: from our version it knows what is to be updated.
+                self.tell(&ToReader::Welcome { major: MAJOR, minor: MINOR, slots: 0 });
                 false
             }
-            (Stage::Greeted { .. }, ToHost::Subscribe { slot }) => {
+            (Stage::Greeted { minor, .. }, ToHost::Subscribe { slot }) => {
                 if slot > house.numbered {
                     self.tell(&ToReader::Refused(Refusal::NoSuchSlot));
                     return false;
                 }
-                self.subscribe(house, slot)
+                self.subscribe(house, slot, *minor)
             }
-            (Stage::Greeted { .. }, ToHost::Follow(subject)) => match house.place(&subject) {
-                Some(slot) => self.subscribe(house, slot),
+            (Stage::Greeted { minor, .. }, ToHost::Follow(subject)) => match house.place(&subject) {
+                Some(slot) => self.subscribe(house, slot, *minor),
                 None => {
                     self.tell(&ToReader::Refused(Refusal::Full));
                     false
@@ -355,9 +380,9 @@ impl Client {
         }
     }
 
-    fn subscribe(&mut self, house: &House, slot: u8) -> bool {
+    fn subscribe(&mut self, house: &House, slot: u8, minor: u8) -> bool {
         self.stage = Stage::Subscribed { slot };
-        house.heard(slot).for_each(|s| s.subscribe(self.id, self.socket.clone(), slot != 0));
+        house.heard(slot).for_each(|s| s.subscribe(self.id, self.socket.clone(), slot != 0, minor));
         true
     }
 
@@ -382,7 +407,7 @@ impl Client {
     /// Has not said what it wants in time.
     fn is_silent(&self, now: Instant) -> bool {
         match self.stage {
-            Stage::New { since } | Stage::Greeted { since } => now.duration_since(since) > GREETING_TIME,
+            Stage::New { since } | Stage::Greeted { since, .. } => now.duration_since(since) > GREETING_TIME,
             Stage::Subscribed { .. } => false,
         }
     }
@@ -400,6 +425,8 @@ const MESSAGES_PER_TURN: usize = 16;
 /// A reader reports once a second and says where it is seen.
 const MESSAGES_PER_SECOND: u32 = 100;
 const GREETING_TIME: Duration = Duration::from_secs(5);
+/// A source that is turned away comes again within a second.
+const STRANGER_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -417,10 +444,17 @@ mod tests {
     fn a_visitor_who_never_says_what_it_wants_is_not_kept() {
         let start = Instant::now();
         let (mut client, _theirs) = visitor(start);
-        let mut house = House { numbered: 0, slots: Vec::new(), followed: Arc::default(), last: 0 };
+        let mut house = House {
+            numbered: 0,
+            slots: Vec::new(),
+            followed: Arc::default(),
+            last: 0,
+            strangers: Arc::default(),
+        };
         assert!(!client.is_silent(start + GREETING_TIME));
         assert!(client.is_silent(start + GREETING_TIME * 2));
-        assert!(client.handle(ToHost::Hello { major: MAJOR }, &mut house, start + GREETING_TIME * 2));
+        let hello = ToHost::Hello { major: MAJOR, minor: MINOR };
+        assert!(client.handle(hello, &mut house, start + GREETING_TIME * 2));
         assert!(client.is_silent(start + GREETING_TIME * 4));
         assert!(client.handle(ToHost::Subscribe { slot: 0 }, &mut house, start + GREETING_TIME * 4));
         assert!(!client.is_silent(start + GREETING_TIME * 100));

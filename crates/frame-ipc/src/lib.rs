@@ -5,8 +5,9 @@
 //! each chunk of sound. Neither side can hurt the other: the host never waits for a reader (a note that does
 //! not fit its socket is dropped), and a reader believes nothing it has not checked.
 //!
-//! All integers are little-endian; times are `CLOCK_MONOTONIC` in nanoseconds. This is protocol version 1.1:
-//! another major version is refused; a message kind unknown to a reader is skipped if the host's minor
+//! All integers are little-endian; times are `CLOCK_MONOTONIC` in nanoseconds. This is protocol version 1.2. A
+//! host answers a reader of another major version with its own and closes, so that each knows which of them is to be
+//! updated: HELLO and WELCOME keep their form in every version. A message kind unknown to a reader is skipped if the host's minor
 //! version is higher than its own, and ends the connection otherwise. What a minor version added is said to a
 //! host only after it has greeted with that version or a later one.
 //!
@@ -35,14 +36,16 @@
 //! Host to reader, at most 512 bytes:
 //!
 //! ```text
-//! WELCOME    1, major, minor, slots                answers HELLO
+//! WELCOME    1, major, minor, slots                answers HELLO; then closed if the major versions differ
 //! RING       2, slot, 0, 0, u32 generation, u64 length, with the ring's descriptor (SCM_RIGHTS)
 //! STATE      3, slot, flags, n, u32 epoch, n bytes of UTF-8
-//!                                                  flags: 1 video live, 2 audio live, 4 somebody is there
+//!                                                  flags: 1 video live, 2 audio live, 4 somebody is there,
+//!                                                  8 their video cannot be shown (1.2)
 //! VIDEO      4, slot, flags, 0, 0, 0, 0, 0, u64 n  picture n is in the ring; flags: 1 it is the last picture
 //!                                                  of a slot at rest, however old
 //! AUDIO      5, slot, 0, 0, 0, 0, 0, 0, u64 n      chunk n is in the ring
-//! REFUSED    6, reason                             1 too many readers, 2 version, 3 no such slot; then closed
+//! REFUSED    6, reason                             1 too many readers, 2 version (up to 1.1), 3 no such
+//!                                                  slot; then closed
 //! ```
 //!
 //! RING and STATE are never lost: one that does not fit is sent before the next note. After SUBSCRIBE come
@@ -105,7 +108,7 @@ mod subject;
 
 pub use host::{FOLLOWED, Followed, Host, SlotReaders};
 pub use layout::{MAX_AUDIO_FRAMES, MAX_CHANNELS, MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
-pub use message::{Look, Report, Scene, SlotState};
+pub use message::{Look, Older, Report, Scene, SlotState};
 pub use reader::{
     AudioBuffer, AudioInfo, Copied, Disconnect, Event, Reader, SlotInfo, VideoBuffer, VideoInfo, list_slots,
 };

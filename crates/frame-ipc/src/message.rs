@@ -11,6 +11,8 @@ pub struct SlotState {
     /// Pictures are coming, or should be.
     pub video_live: bool,
     pub audio_live: bool,
+    /// What comes cannot be shown on this computer, so no pictures will.
+    pub video_unsupported: bool,
     /// Changes with the occupant: what belongs to another epoch is not shown.
     pub epoch: u32,
 }
@@ -65,6 +67,7 @@ impl Look {
 pub(crate) enum ToHost {
     Hello {
         major: u8,
+        minor: u8,
     },
     Subscribe {
         slot: u8,
@@ -79,7 +82,7 @@ pub(crate) enum ToHost {
 impl ToHost {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Hello { major } => [[1, *major, MINOR, 0], *b"GRIP"].concat(),
+            Self::Hello { major, minor } => [[1, *major, *minor, 0], *b"GRIP"].concat(),
             Self::Subscribe { slot } => vec![2, *slot],
             Self::Shown(shown) => vec![3, u8::from(*shown)],
             Self::Report(report) => {
@@ -101,7 +104,7 @@ impl ToHost {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         Some(match *bytes {
-            [1, major, _, 0, b'G', b'R', b'I', b'P'] => Self::Hello { major },
+            [1, major, minor, 0, b'G', b'R', b'I', b'P'] => Self::Hello { major, minor },
             [2, slot] => Self::Subscribe { slot },
             [3, shown @ (0 | 1)] => Self::Shown(shown == 1),
             [4, 0, 0, 0, ..] if bytes.len() == REPORT_LENGTH => {
@@ -147,10 +150,18 @@ pub(crate) enum ToReader {
     Unknown,
 }
 
+/// Which of two that do not understand each other is to be updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Older {
+    Host,
+    Reader,
+}
+
 /// Why a host turns a reader away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Full,
+    /// Said by hosts up to 1.1; later ones answer a reader of another major version with their own.
     Version,
     NoSuchSlot,
 }
@@ -174,7 +185,8 @@ impl ToReader {
                 let name = bounded(state.occupant.as_deref().unwrap_or_default());
                 let flags = u8::from(state.video_live)
                     | u8::from(state.audio_live) << 1
-                    | u8::from(state.occupant.is_some()) << 2;
+                    | u8::from(state.occupant.is_some()) << 2
+                    | u8::from(state.video_unsupported) << 3;
                 let mut bytes = vec![3, *slot, flags, name.len() as u8, 0, 0, 0, 0];
                 put_u32(&mut bytes, 4, state.epoch);
                 bytes.extend_from_slice(name.as_bytes());
@@ -193,7 +205,7 @@ impl ToReader {
             [2, slot, 0, 0, ..] if bytes.len() == 16 => {
                 Self::Ring { slot, generation: u32_at(bytes, 4), length: u64_at(bytes, 8) }
             }
-            [3, slot, flags @ 0..8, length, _, _, _, _, ref name @ ..]
+            [3, slot, flags @ 0..16, length, _, _, _, _, ref name @ ..]
                 if name.len() == usize::from(length) =>
             {
                 let name =
@@ -205,6 +217,7 @@ impl ToReader {
                         occupant: occupied.then(|| name.to_owned()),
                         video_live: flags & 1 != 0,
                         audio_live: flags & 2 != 0,
+                        video_unsupported: flags & 8 != 0,
                         epoch: u32_at(bytes, 4),
                     },
                 }
@@ -264,6 +277,11 @@ impl Report {
     }
 }
 
+/// What a reader of that minor version may be told of a slot.
+pub(crate) fn for_minor(state: &SlotState, minor: u8) -> SlotState {
+    SlotState { video_unsupported: state.video_unsupported && minor >= 2, ..state.clone() }
+}
+
 /// A name as it may stand in a STATE message: plain, at most [`MAX_NAME`] bytes.
 pub(crate) fn bounded(name: &str) -> String {
     let mut plain = String::new();
@@ -277,8 +295,8 @@ pub(crate) fn bounded(name: &str) -> String {
 }
 
 pub(crate) const MAJOR: u8 = 1;
-/// 1: FOLLOW and LOOK.
-pub(crate) const MINOR: u8 = 1;
+/// 1: FOLLOW and LOOK. 2: what cannot be shown, in STATE.
+pub(crate) const MINOR: u8 = 2;
 pub(crate) const MAX_TO_HOST: usize = 320;
 pub(crate) const MAX_TO_READER: usize = 512;
 pub(crate) const MAX_NAME: usize = 255;
@@ -292,7 +310,7 @@ mod tests {
     #[test]
     fn messages_survive_the_wire() {
         for message in [
-            ToHost::Hello { major: 1 },
+            ToHost::Hello { major: 1, minor: 2 },
             ToHost::Subscribe { slot: 3 },
             ToHost::Shown(true),
             ToHost::Look(Look { scene: Scene::Program, height: 1080 }),
@@ -303,8 +321,13 @@ mod tests {
             assert!(bytes.len() <= MAX_TO_HOST);
             assert_eq!(ToHost::decode(&bytes), Some(message));
         }
-        let occupied =
-            SlotState { occupant: Some("Zoë".into()), video_live: true, audio_live: false, epoch: 7 };
+        let occupied = SlotState {
+            occupant: Some("Zoë".into()),
+            video_live: true,
+            audio_live: false,
+            video_unsupported: true,
+            epoch: 7,
+        };
         for message in [
             ToReader::Welcome { major: 1, minor: 1, slots: 16 },
             ToReader::Ring { slot: 1, generation: 2, length: 1 << 30 },
@@ -318,6 +341,13 @@ mod tests {
             assert!(bytes.len() <= MAX_TO_READER);
             assert_eq!(ToReader::decode(&bytes), Some(message));
         }
+    }
+
+    #[test]
+    fn an_old_reader_is_told_only_what_it_knows() {
+        let state = SlotState { video_live: true, video_unsupported: true, ..SlotState::default() };
+        assert_eq!(for_minor(&state, MINOR), state);
+        assert_eq!(for_minor(&state, 1), SlotState { video_unsupported: false, ..state });
     }
 
     #[test]

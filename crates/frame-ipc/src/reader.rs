@@ -5,7 +5,7 @@ use crate::layout::{
     planes,
 };
 use crate::mapping::ReadMap;
-use crate::message::{Look, MAJOR, MAX_TO_READER, MINOR, Report, SlotState, ToHost, ToReader};
+use crate::message::{Look, MAJOR, MAX_TO_READER, MINOR, Older, Report, SlotState, ToHost, ToReader};
 use crate::socket::{Received, connect, receive, send};
 use crate::subject::Subject;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -119,13 +119,14 @@ pub enum Disconnect {
     Closed,
     #[error("the host has too many readers")]
     Full,
-    #[error("the host speaks another version of the protocol")]
-    Version,
+    /// The two do not understand each other, or the older one not enough of the newer.
+    #[error("{}", match .0 {
+        Older::Host => "Greenroom is older than its plugin in OBS: update Greenroom",
+        Older::Reader => "the plugin in OBS is older than Greenroom: update it there, then restart OBS",
+    })]
+    Version(Older),
     #[error("the host has no such slot")]
     NoSuchSlot,
-    /// It is of a version that knows slots only.
-    #[error("the running Greenroom is too old to show this; update it")]
-    TooOld,
     /// The host broke the protocol.
     #[error("the host cannot be trusted: {0}")]
     Violation(&'static str),
@@ -149,7 +150,7 @@ impl Reader {
             tally: Tally::default(),
         };
         // A host that hung up already may have said why: its last words are read like any.
-        reader.tell(&ToHost::Hello { major: MAJOR });
+        reader.tell(&ToHost::Hello { major: MAJOR, minor: MINOR });
         if let Some(slot) = slot {
             reader.tell(&ToHost::Subscribe { slot });
         }
@@ -203,7 +204,8 @@ impl Reader {
         self.host_minor = Some(minor);
         match (self.subject.plain_slot(), minor) {
             (Some(_), _) => {}
-            (None, 0) => return Err(Disconnect::TooOld),
+            // It knows slots only.
+            (None, 0) => return Err(Disconnect::Version(Older::Host)),
             (None, _) => self.tell(&ToHost::Follow(self.subject.clone())),
         }
         if self.look.is_shown() {
@@ -378,7 +380,10 @@ impl Reader {
                     self.on_welcome(minor)?;
                     continue;
                 }
-                ToReader::Welcome { .. } => return Err(Disconnect::Version),
+                ToReader::Welcome { major, .. } => {
+                    let older = if major < MAJOR { Older::Host } else { Older::Reader };
+                    return Err(Disconnect::Version(older));
+                }
                 ToReader::Refused(why) => return Err(why.into()),
                 ToReader::Unknown if self.host_minor > Some(MINOR) => continue,
                 ToReader::Unknown => return Err(Disconnect::Violation("a message of no known kind")),
@@ -415,7 +420,7 @@ impl From<crate::message::Refusal> for Disconnect {
         use crate::message::Refusal::*;
         match why {
             Full => Self::Full,
-            Version => Self::Version,
+            Version => Self::Version(Older::Host),
             NoSuchSlot => Self::NoSuchSlot,
         }
     }
@@ -460,7 +465,7 @@ pub fn list_slots(path: &Path, patience: Duration) -> io::Result<Vec<SlotInfo>> 
     let refuse = |reason| io::Error::new(io::ErrorKind::InvalidData, reason);
     let deadline = Instant::now() + patience;
     let socket = connect(path)?;
-    for message in [ToHost::Hello { major: MAJOR }, ToHost::Subscribe { slot: 0 }] {
+    for message in [ToHost::Hello { major: MAJOR, minor: MINOR }, ToHost::Subscribe { slot: 0 }] {
         send(&socket, &message.encode(), None);
     }
     let mut expected = None;

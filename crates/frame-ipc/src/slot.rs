@@ -6,7 +6,7 @@ use crate::layout::{
     VIDEO_HEADER, VideoHeader, planes,
 };
 use crate::mapping::WriteMap;
-use crate::message::{Look, Report, SlotState, ToReader, bounded};
+use crate::message::{Look, Report, SlotState, ToReader, bounded, for_minor};
 use crate::now_ns;
 use crate::socket::{Sent, Wake, send};
 use rustix::fd::{AsFd, OwnedFd};
@@ -236,6 +236,8 @@ pub(crate) struct Subscriber {
     pub(crate) socket: Arc<OwnedFd>,
     /// False: wants to know the state only.
     pub(crate) media: bool,
+    /// The minor version it speaks.
+    minor: u8,
     look: Look,
     owed: Owed,
     report: Report,
@@ -297,13 +299,14 @@ impl Slot {
         }
     }
 
-    pub(crate) fn subscribe(&self, id: u64, socket: Arc<OwnedFd>, media: bool) {
+    pub(crate) fn subscribe(&self, id: u64, socket: Arc<OwnedFd>, media: bool, minor: u8) {
         let owed = Owed { ring: media, state: true, still: false };
         let mut board = self.board();
         board.subscribers.push(Subscriber {
             id,
             socket,
             media,
+            minor,
             look: Look::default(),
             owed,
             report: Report::default(),
@@ -411,7 +414,7 @@ impl Subscriber {
             self.owed.ring = send(&self.socket, &note.encode(), Some(ring.descriptor.as_fd())) == Sent::Full;
         }
         if self.owed.state && !self.owed.ring {
-            let note = ToReader::State { slot, state: state.clone() };
+            let note = ToReader::State { slot, state: for_minor(state, self.minor) };
             self.owed.state = send(&self.socket, &note.encode(), None) == Sent::Full;
         }
         if self.owed.still && !self.owed.ring && !self.owed.state {

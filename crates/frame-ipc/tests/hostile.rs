@@ -177,6 +177,18 @@ fn a_host_that_talks_nonsense_is_left() {
 }
 
 #[test]
+fn a_host_of_another_major_version_says_which_of_the_two_is_older() {
+    let place = Place::new("major");
+    for (welcome, older) in
+        [([1, 0, 9, 4], Older::Host), ([1, 2, 0, 4], Older::Reader), ([1, 255, 0, 0], Older::Reader)]
+    {
+        let (host, mut reader) = trap(&place);
+        tell(&host, &welcome, &[]);
+        assert!(matches!(exhaust(&mut reader).1, Some(Disconnect::Version(seen)) if seen == older));
+    }
+}
+
+#[test]
 fn an_old_host_hears_nothing_it_does_not_know() {
     let place = Place::new("old");
     let (host, mut slot) = trap(&place);
@@ -194,7 +206,7 @@ fn an_old_host_hears_nothing_it_does_not_know() {
     drop((host, slot));
     let (host, mut follower) = trap_for(&place, Subject { who: Who::Screen, stand_in: None });
     assert!(tell(&host, WELCOME, &[]));
-    assert!(matches!(exhaust(&mut follower).1, Some(Disconnect::TooOld)));
+    assert!(matches!(exhaust(&mut follower).1, Some(Disconnect::Version(Older::Host))));
 }
 
 #[test]
@@ -309,6 +321,26 @@ fn cells_of_random_bytes_are_at_most_ugly() {
 }
 
 #[test]
+fn a_writer_that_dies_holding_a_cell_leaves_it_unseen() {
+    let place = Place::new("dies");
+    let (host, mut reader) = trap(&place);
+    let ring = memfd(&ring_header(VIDEO, AUDIO, STARTS, LENGTH), LENGTH, all_seals());
+    tell(&host, WELCOME, &[]);
+    tell(&host, &ring_note(LENGTH), &[ring.as_fd()]);
+    // Announced as picture 0 and chunk 0, which are being overwritten by 2 and 4 for ever after.
+    rustix::io::pwrite(&ring, &(2 * 2 + 1_u64).to_le_bytes(), STARTS.0).unwrap();
+    rustix::io::pwrite(&ring, &(2 * 4 + 1_u64).to_le_bytes(), STARTS.1).unwrap();
+    for (kind, number) in [(4, 0), (5, 0), (4, 2), (5, 4)] {
+        tell(&host, &note(kind, number), &[]);
+    }
+    let (events, end) = exhaust(&mut reader);
+    assert!(events == 1 && end.is_none(), "the ring and nothing of it: {events} {end:?}");
+    while recv(&host, &mut [0_u8; 512][..], RecvFlags::DONTWAIT).is_ok_and(|(_, length)| length > 0) {}
+    drop(host);
+    assert!(matches!(exhaust(&mut reader), (0, Some(Disconnect::Closed))));
+}
+
+#[test]
 fn a_host_that_floods_cannot_hold_a_reader() {
     let place = Place::new("flood");
     let (host, mut reader) = trap(&place);
@@ -382,7 +414,6 @@ fn a_reader_out_of_order_is_thrown_out_and_nobody_else_notices() {
     let long = vec![3; 4096];
     let mut cases: Vec<Vec<&[u8]>> = vec![
         vec![b"GET / HTTP/1.1\r\n\r\n"],
-        vec![b"\x01\x02\x00\x00GRIP"],
         vec![HELLO, HELLO],
         vec![&[2, 1]],
         vec![HELLO, &[2, 3]],
@@ -401,6 +432,27 @@ fn a_reader_out_of_order_is_thrown_out_and_nobody_else_notices() {
             tell(&bad, message, &[bad.as_fd(), bad.as_fd()]);
         }
         assert!(is_thrown_out(&bad), "{case:?}");
+    }
+    still_served(&mut writer, &mut good);
+}
+
+#[test]
+fn a_reader_of_another_major_version_is_told_ours_and_the_host_knows() {
+    let place = Place::new("stranger");
+    let host = Host::bind(&place.socket(), 2).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut good = honest(&place);
+    still_served(&mut writer, &mut good);
+    assert_eq!(host.mismatch(), None);
+    for (hello, older) in [(b"\x01\x00\x07\x00GRIP", Older::Reader), (b"\x01\x02\x00\x00GRIP", Older::Host)] {
+        let stranger = connect(&place.socket());
+        tell(&stranger, hello, &[]);
+        tell(&stranger, &[2, 1], &[]);
+        let mut bytes = [0_u8; 64];
+        let (_, length) = recv(&stranger, &mut bytes, RecvFlags::empty()).unwrap();
+        assert_eq!(&bytes[..length], &[1, 1, 2, 0]);
+        assert!(is_thrown_out(&stranger));
+        assert_eq!(host.mismatch(), Some(older));
     }
     still_served(&mut writer, &mut good);
 }

@@ -76,7 +76,13 @@ fn shown(host: &Host, slot: u8) {
 }
 
 fn ada(epoch: u32) -> SlotState {
-    SlotState { occupant: Some("Ada".into()), video_live: true, audio_live: true, epoch }
+    SlotState {
+        occupant: Some("Ada".into()),
+        video_live: true,
+        audio_live: true,
+        epoch,
+        ..SlotState::default()
+    }
 }
 
 /// A picture whose every byte says which one it is.

@@ -6,11 +6,11 @@ use crate::feed::{Feed, Input, Routes};
 use crate::followers::Followers;
 use crate::link::{Link, Order};
 use crate::record::{Content, Records};
-use crate::slots::Slots;
+use crate::slots::{Author, Slots};
 use crate::timing::GuestTiming;
 use crate::video::decoder::Place;
 use crate::video::{self, Surroundings};
-use frame_ipc::{Host, now_ns};
+use frame_ipc::{Host, Older, now_ns};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness, ToWorker, Use};
+use wire::obs::Mismatch;
 use wire::ortc::MediaKind;
 use wire::{PeerId, SlotId};
 
@@ -84,6 +85,7 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         guests: HashMap::new(),
         steadiness: HashMap::new(),
         feeds: HashMap::new(),
+        refused: HashMap::new(),
         used: Vec::new(),
         told_silent: HashSet::new(),
         followers: Followers::default(),
@@ -130,6 +132,8 @@ struct Control {
     /// Of peers, present or announced, who are not as usual; the engine takes it back when they leave.
     steadiness: HashMap<PeerId, Steadiness>,
     feeds: HashMap<FeedId, Arc<Feed>>,
+    /// Whose pictures are left out.
+    refused: HashMap<FeedId, Author>,
     /// As the engine was told.
     used: Vec<Use>,
     /// Pictures of which the engine was told that nothing comes.
@@ -186,6 +190,7 @@ impl Control {
             ToWorker::Start { .. } => tracing::warn!("told to start twice"),
             ToWorker::AddFeed(track) => self.add_feed(Feed::new(track)),
             ToWorker::RemoveFeed { feed } => self.remove_feed(feed),
+            ToWorker::RefuseFeed { feed, peer, kind, screen } => self.refuse_feed(feed, peer, kind, screen),
             ToWorker::PauseFeed { feed, paused } => {
                 if let Some(feed) = self.feeds.get(&feed) {
                     feed.active.store(!paused, Ordering::Release);
@@ -252,12 +257,27 @@ impl Control {
         self.feeds.insert(feed.id, feed);
     }
 
+    fn refuse_feed(&mut self, id: FeedId, peer: PeerId, kind: MediaKind, screen: bool) {
+        self.remove_feed(id);
+        if kind == MediaKind::Video {
+            let author = Author { peer, screen };
+            self.refused.insert(id, author);
+            self.around.slots.set_unsupported(author, true);
+        }
+    }
+
     fn remove_feed(&mut self, id: FeedId) {
+        if let Some(author) = self.refused.remove(&id) {
+            self.around.slots.set_unsupported(author, false);
+        }
         let Some(feed) = self.feeds.remove(&id) else { return };
         self.routes.remove(id);
         feed.active.store(false, Ordering::Release);
         feed.inbox.close();
         self.around.slots.set_live(feed.author(), feed.kind, &feed.active, false);
+        if feed.kind == MediaKind::Video {
+            self.around.slots.set_unsupported(feed.author(), false);
+        }
         self.told_silent.remove(&id);
         if let Some(guest) = self.guests.get_mut(&feed.peer) {
             let (place, _) = guest.place_of(&feed);
@@ -295,7 +315,11 @@ impl Control {
         };
         let feeds = self.feeds.values().map(report).collect();
         let readers = self.host.readers().iter().map(|slot| slot.readers).sum();
-        self.around.link.tell(&FromWorker::Report { feeds, readers });
+        let mismatch = self.host.mismatch().map(|older| match older {
+            Older::Reader => Mismatch::OlderPlugin,
+            Older::Host => Mismatch::NewerPlugin,
+        });
+        self.around.link.tell(&FromWorker::Report { feeds, readers, mismatch });
         self.tell_used();
     }
 

@@ -13,6 +13,9 @@ use wire::ortc::MediaKind;
 pub struct Slots {
     /// Who is where; a copy of what the slots know, so that nobody waits for another guest's picture to be copied.
     authors: RwLock<Vec<Authors>>,
+    /// Whose pictures cannot be shown; at most as many as there are feeds. A lock, because each is found out on its own
+    /// thread. Held for a look.
+    unsupported: Mutex<Vec<Author>>,
     /// Locks, because a slot's occupant writes from two threads and is replaced from a third. Held for one copy of a
     /// picture at most.
     slots: Vec<Mutex<Slot>>,
@@ -39,6 +42,7 @@ struct Slot {
     next: Option<(Occupant, u64)>,
     video_live: bool,
     audio_live: bool,
+    video_unsupported: bool,
     epoch: u32,
     /// When its picture was last seen to be on screen.
     shown_ns: Option<u64>,
@@ -56,12 +60,14 @@ impl Slots {
                     next: None,
                     video_live: false,
                     audio_live: false,
+                    video_unsupported: false,
                     epoch: 0,
                     shown_ns: None,
                 })
             })
             .collect();
-        Self { authors: RwLock::new(vec![Authors::default(); slots.len()]), slots }
+        let authors = RwLock::new(vec![Authors::default(); slots.len()]);
+        Self { authors, unsupported: Mutex::default(), slots }
     }
 
     /// Puts somebody, or nobody, into slot `number`. Another person begins with nothing on screen.
@@ -107,7 +113,25 @@ impl Slots {
         let Some(cell) = self.slots.get(index) else { return };
         let mut slot = locked(cell);
         how(&mut slot);
+        let now = slot.occupant.as_ref().map(author);
+        slot.set_unsupported(now.is_some_and(|now| locked(&self.unsupported).contains(&now)));
         self.note(index, &slot);
+    }
+
+    /// Whether this author's pictures can be shown here: what their slots' readers are told.
+    pub fn set_unsupported(&self, who: Author, unsupported: bool) {
+        {
+            let mut all = locked(&self.unsupported);
+            all.retain(|other| *other != who);
+            if unsupported {
+                all.push(who);
+            }
+        }
+        self.each_of(who, |_, slot| {
+            if slot.occupant.as_ref().map(author) == Some(who) {
+                slot.set_unsupported(unsupported);
+            }
+        });
     }
 
     fn note(&self, index: usize, slot: &Slot) {
@@ -202,7 +226,7 @@ impl Slot {
     fn seat(&mut self, occupant: Option<Occupant>) {
         if self.occupant.as_ref().map(author) != occupant.as_ref().map(author) {
             self.epoch = self.epoch.wrapping_add(1);
-            (self.video_live, self.audio_live) = (false, false);
+            (self.video_live, self.audio_live, self.video_unsupported) = (false, false, false);
         }
         self.occupant = occupant;
         self.publish();
@@ -219,11 +243,19 @@ impl Slot {
         }
     }
 
+    fn set_unsupported(&mut self, unsupported: bool) {
+        if self.video_unsupported != unsupported {
+            self.video_unsupported = unsupported;
+            self.publish();
+        }
+    }
+
     fn publish(&mut self) {
         self.writer.set_state(SlotState {
             occupant: self.occupant.as_ref().map(|occupant| occupant.name.as_str().to_owned()),
             video_live: self.video_live,
             audio_live: self.audio_live,
+            video_unsupported: self.video_unsupported,
             epoch: self.epoch,
         });
     }

@@ -88,7 +88,11 @@ async fn a_feed_that_kills_three_workers_is_given_up_and_the_others_live() {
             }
         }
     };
-    assert_eq!(timeout(WAIT, failed).await.unwrap(), "unsupported video");
+    let reason = timeout(WAIT, failed).await.unwrap();
+    assert!(reason.starts_with("unsupported video"), "{reason}");
+    worker_that_knows(&mut events, "feed 1, refuses the deadly one").await;
+    // It ends, and that is the end of the refusal.
+    handle.remove_feed(DEADLY);
     worker_that_knows(&mut events, "feed 1").await;
     handle.shutdown(Duration::from_secs(5)).await;
 }
@@ -202,7 +206,7 @@ fn worker() {
                 }
                 stubborn = socket_path == STUBBORN;
                 say(&FromWorker::Ready);
-                say(&FromWorker::Report { feeds: Vec::<FeedReport>::new(), readers: 0 });
+                say(&FromWorker::Report { feeds: Vec::<FeedReport>::new(), readers: 0, mismatch: None });
                 let preview = [&[TAG_PREVIEW][..], peer().0.as_bytes(), b"jpeg"].concat();
                 let _ = rustix::net::send(link, &preview, SendFlags::NOSIGNAL);
             }
@@ -219,6 +223,11 @@ fn worker() {
             ToWorker::BindSlot { slot, occupant } => {
                 knows.push(format!("slot {} {}", slot.number(), occupant.unwrap().name));
             }
+            ToWorker::RefuseFeed { feed, .. } => {
+                assert_eq!(feed, DEADLY);
+                knows.push("refuses the deadly one".into());
+            }
+            ToWorker::RemoveFeed { feed: DEADLY } => drop(knows.pop()),
             ToWorker::RemoveFeed { .. }
             | ToWorker::SetSteadiness { .. }
             | ToWorker::BindSubject { .. }

@@ -63,6 +63,7 @@ impl Rooms {
             picture: None,
             av_offset_ms: None,
             steadiness: Default::default(),
+            failed: false,
             trouble: None,
         }
     }

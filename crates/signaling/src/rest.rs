@@ -37,6 +37,7 @@ pub(crate) fn owner<B: Backend>() -> Router<App<B>> {
         .route("/api/rooms/{room}/peers/{peer}/slot", post(assign_slot::<B>))
         .route("/api/rooms/{room}/peers/{peer}/mute", post(mute::<B>))
         .route("/api/rooms/{room}/peers/{peer}/steadiness", post(set_steadiness::<B>))
+        .route("/api/rooms/{room}/peers/{peer}/try-again", post(try_again::<B>))
         .route("/api/obs/plugin", post(install_plugin::<B>).delete(remove_plugin::<B>))
         .route("/api/obs/control", put(allow_obs_control::<B>))
         .route("/api/obs/sources", post(add_to_obs::<B>))
@@ -136,6 +137,14 @@ async fn mute<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Re
 
 async fn set_steadiness<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Request) -> Answer {
     of_peer(&app, peer, body, OwnerRequest::SetSteadiness).await
+}
+
+async fn try_again<B: Backend>(
+    app: State<App<B>>,
+    _: Owner,
+    Path((room, peer)): Path<(String, String)>,
+) -> Answer {
+    done(ask(&app, OwnerRequest::TryAgain(room_id(&room)?, id::<PeerId>("peer", &peer)?)).await?)
 }
 
 async fn remove<B: Backend>(

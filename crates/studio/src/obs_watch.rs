@@ -70,6 +70,7 @@ impl ObsWatch {
                 restart: process.is_stale && plugin != PluginState::Missing,
                 // The stage knows these.
                 sources: 0,
+                mismatch: None,
                 control: ObsControl::Off,
             }
         };

@@ -7,7 +7,7 @@
 use crate::ids::*;
 use crate::link::Steadiness;
 use crate::name::{DisplayName, RoomId, SlotId};
-use crate::obs::ObsControl;
+use crate::obs::{Mismatch, ObsControl};
 use crate::rest::RoomStatus;
 use crate::sfu::{PeerState, Role, Tally};
 use crate::stats::Quality;
@@ -83,6 +83,8 @@ pub struct GuestView {
     /// Picture minus sound, in milliseconds, as handed to OBS; absent until measured.
     pub av_offset_ms: Option<f64>,
     pub steadiness: Steadiness,
+    /// Their picture or their sound cannot be shown in OBS; `trouble` says why. It can be tried again.
+    pub failed: bool,
     /// Set when something about this guest needs the streamer: plain words and what to do.
     pub trouble: Option<String>,
 }
@@ -142,6 +144,8 @@ pub struct ObsView {
     pub plugin: PluginState,
     /// OBS runs without the plugin as it is installed now: it loads plugins only when it starts.
     pub restart: bool,
+    /// A source in OBS asked in another version of the protocol, a moment ago.
+    pub mismatch: Option<Mismatch>,
     /// How many OBS sources show a slot right now.
     pub sources: u32,
     pub control: ObsControl,

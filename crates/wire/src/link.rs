@@ -23,6 +23,7 @@
 
 use crate::ids::{PeerId, ProducerId};
 use crate::name::{DisplayName, SlotId};
+use crate::obs::Mismatch;
 use crate::ortc::MediaKind;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
@@ -93,6 +94,13 @@ pub enum ToWorker {
     AddFeed(Feed),
     RemoveFeed {
         feed: FeedId,
+    },
+    /// A guest's track whose decoding killed workers: it is not decoded, and readers are told so. Ends with `RemoveFeed`.
+    RefuseFeed {
+        feed: FeedId,
+        peer: PeerId,
+        kind: MediaKind,
+        screen: bool,
     },
     /// Paused tracks send nothing: the slot shows its away picture (video) or silence (audio).
     PauseFeed {
@@ -214,9 +222,16 @@ pub enum FromWorker {
     /// Packets of this picture have stopped coming, or come again. While nothing was said, they come.
     Flow { feed: FeedId, flowing: bool },
     /// Once a second.
-    Report { feeds: Vec<FeedReport>, readers: u32 },
+    Report {
+        feeds: Vec<FeedReport>,
+        readers: u32,
+        /// A source in OBS came that cannot be served.
+        mismatch: Option<Mismatch>,
+    },
     /// The feed cannot be decoded here; the reason is for the streamer.
     FeedFailed { feed: FeedId, reason: String },
+    /// Pictures of the feed are decoded: its first one, or the first after it had failed.
+    FeedWorks { feed: FeedId },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

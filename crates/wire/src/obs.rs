@@ -20,6 +20,17 @@ pub enum ObsControl {
     Connected(ObsShow),
 }
 
+/// A source in OBS and this app speak versions of their protocol that do not fit: no guest is seen in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "kebab-case")]
+#[ts(export)]
+pub enum Mismatch {
+    /// The plugin that OBS has loaded is to be updated, and OBS restarted.
+    OlderPlugin,
+    /// The app is to be updated.
+    NewerPlugin,
+}
+
 /// What OBS is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, TS)]
 #[serde(rename_all = "camelCase")]

@@ -185,6 +185,8 @@ pub enum OwnerRequest {
     AssignSlot(RoomId, PeerId, AssignSlot),
     Mute(RoomId, PeerId, MutePeer),
     SetSteadiness(RoomId, PeerId, SetSteadiness),
+    /// What could not be shown in OBS.
+    TryAgain(RoomId, PeerId),
     Remove(RoomId, PeerId),
     InstallObsPlugin,
     RemoveObsPlugin,

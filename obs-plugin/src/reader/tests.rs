@@ -114,7 +114,13 @@ impl Drop for Play {
 
 fn enter(writer: &mut SlotWriter, name: &str) {
     let occupant = Some(name.to_owned());
-    writer.set_state(SlotState { occupant, video_live: true, audio_live: true, epoch: 1 });
+    writer.set_state(SlotState {
+        occupant,
+        video_live: true,
+        audio_live: true,
+        epoch: 1,
+        ..SlotState::default()
+    });
 }
 
 fn write(writer: &mut SlotWriter, value: u8) {
@@ -264,7 +270,13 @@ fn a_source_that_follows_somebody_goes_from_one_to_the_next_without_a_card_betwe
     write(&mut writer, 1);
     play.next(|seen| *seen == Seen::Picture(64, 1));
     let occupant = Some("Bob".to_owned());
-    writer.set_state(SlotState { occupant, video_live: true, audio_live: true, epoch: 2 });
+    writer.set_state(SlotState {
+        occupant,
+        video_live: true,
+        audio_live: true,
+        epoch: 2,
+        ..SlotState::default()
+    });
     std::thread::sleep(Duration::from_millis(50));
     write(&mut writer, 2);
     assert_eq!(play.next(|_| true), Seen::Picture(64, 2));

@@ -130,6 +130,10 @@ export class Studio {
     return this.#do(`guest-${peer}`, client => client.mute(room, peer, { kind, muted }));
   }
 
+  tryAgain(room: RoomId, peer: PeerId): Promise<boolean> {
+    return this.#do(`guest-${peer}`, client => client.tryAgain(room, peer));
+  }
+
   remove(room: RoomId, peer: PeerId): Promise<boolean> {
     return this.#do(`guest-${peer}`, client => client.remove(room, peer));
   }

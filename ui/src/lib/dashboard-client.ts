@@ -110,6 +110,11 @@ export class DashboardClient extends Emitter<DashboardEvents> {
     await this.#call('POST', `/api/rooms/${room}/peers/${peer}/steadiness`, { steadiness });
   }
 
+  /** Of what could not be shown in OBS. */
+  async tryAgain(room: RoomId, peer: PeerId): Promise<void> {
+    await this.#call('POST', `/api/rooms/${room}/peers/${peer}/try-again`);
+  }
+
   async remove(room: RoomId, peer: PeerId): Promise<void> {
     await this.#call('DELETE', `/api/rooms/${room}/peers/${peer}`);
   }

@@ -64,7 +64,10 @@ struct Track {
     want_keyframe: KeyFrameWish,
     /// Packets come: the slot's readers have been told so.
     flowing: bool,
-    failed: bool,
+    /// As the engine was told; `None`: nothing yet.
+    works: Option<bool>,
+    /// Keyframes that the decoder refused, in a row.
+    refused: u32,
     colours: Colours,
 }
 
@@ -127,7 +130,8 @@ impl Track {
             wanted: false,
             want_keyframe: KeyFrameWish::default(),
             flowing: false,
-            failed: false,
+            works: None,
+            refused: 0,
             colours: Colours::default(),
             feed,
         }
@@ -246,8 +250,9 @@ impl Track {
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(feed = self.feed.id, %error, "not decoded");
-                if let DecodeError::Missing(_) = error {
-                    self.fail(error.to_string());
+                self.refused += u32::from(frame.keyframe);
+                if matches!(error, DecodeError::Missing(_)) || self.refused >= HOPELESS {
+                    self.fail(format!("unsupported video: {error}"));
                 }
                 if self.decoder.take().is_some_and(|decoder| decoder.on_card) {
                     tracing::warn!(feed = self.feed.id, %error, "the graphics card does not decode this: the processor does");
@@ -261,16 +266,30 @@ impl Track {
     fn accept_size(&mut self, width: u32, height: u32) -> bool {
         let fits = width.max(height) <= MAX_SIDE && width.saturating_mul(height) <= MAX_PIXELS;
         if !fits {
-            self.fail(format!("the picture is too large ({width}×{height}); 4096×2304 is the most"));
+            self.fail(format!(
+                "unsupported video: the picture is too large ({width}×{height}); 4096×2304 is the most"
+            ));
         }
-        self.failed &= !fits;
         fits
     }
 
     /// Told once, until it works again.
     fn fail(&mut self, reason: String) {
-        if !self.failed {
-            self.failed = self.around.link.tell(&FromWorker::FeedFailed { feed: self.feed.id, reason });
+        if self.works != Some(false)
+            && self.around.link.tell(&FromWorker::FeedFailed { feed: self.feed.id, reason })
+        {
+            self.works = Some(false);
+            self.around.slots.set_unsupported(self.feed.author(), true);
+        }
+    }
+
+    fn work(&mut self) {
+        self.refused = 0;
+        if self.works != Some(true)
+            && self.around.link.tell(&FromWorker::FeedWorks { feed: self.feed.id })
+            && self.works.replace(true) == Some(false)
+        {
+            self.around.slots.set_unsupported(self.feed.author(), false);
         }
     }
 
@@ -292,6 +311,7 @@ impl Track {
 
     fn handle_picture(&mut self, picture: Picture, frame: &Frame) {
         self.want_keyframe.times = 0;
+        self.work();
         let ready_ns = now_ns();
         let captured_ns = self.timing.captured_ns(MediaKind::Video, picture.timestamp as u32);
         let (shown_ns, due_ns) = match captured_ns {
@@ -354,7 +374,7 @@ impl Track {
     /// A slot to which nothing comes shows what the streamer chose for that, decoded or not. Called at least every
     /// [`IDLE`].
     fn tell_flow(&mut self) {
-        let flowing = self.feed.is_flowing(now_ns());
+        let flowing = self.feed.is_flowing(now_ns()) && self.works != Some(false);
         if self.flowing || flowing {
             self.around.slots.set_live(self.feed.author(), MediaKind::Video, &self.feed.active, flowing);
         }
@@ -386,6 +406,8 @@ impl KeyFrameWish {
 
 /// What a retransmission takes beside the way: the forwarding worker asks every 10 ms, and browsers pace what they send.
 const RESENDING_NS: u64 = 20_000_000;
+/// A damaged keyframe is followed by a whole one; so many in a row are of a kind that is not decoded here.
+const HOPELESS: u32 = 5;
 const IDLE: Duration = Duration::from_millis(250);
 /// A quarter of a second of 30 fps.
 const MAX_HELD: usize = 8;

@@ -26,23 +26,24 @@ impl Blame {
 }
 
 const DEATHS: usize = 3;
-const WINDOW: Duration = Duration::from_secs(60);
+/// Also one that needs minutes to do it again is given up.
+const WINDOW: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn three_deaths_within_a_minute_condemn_a_feed_and_no_other() {
+    fn three_deaths_within_ten_minutes_condemn_a_feed_and_no_other() {
         let mut blame = Blame::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!blame.on_death(at(0), 1));
         assert!(!blame.on_death(at(10), 2));
-        assert!(!blame.on_death(at(59), 1));
+        assert!(!blame.on_death(at(590), 1));
         // The first one is too long ago by now.
-        assert!(!blame.on_death(at(61), 1));
-        assert!(!blame.on_death(at(62), 2));
-        assert!(blame.on_death(at(63), 1));
+        assert!(!blame.on_death(at(601), 1));
+        assert!(!blame.on_death(at(602), 2));
+        assert!(blame.on_death(at(603), 1));
     }
 }

@@ -8,6 +8,8 @@ use wire::{PeerId, SlotId};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct WorkerState {
     pub feeds: BTreeMap<FeedId, FeedState>,
+    /// Of what a worker was told: those that it shall not decode.
+    pub refused: BTreeSet<FeedId>,
     pub slots: BTreeMap<SlotId, Occupant>,
     /// Of guests who are not as usual.
     pub steadiness: BTreeMap<PeerId, Steadiness>,
@@ -23,7 +25,7 @@ pub(super) struct FeedState {
 
 impl WorkerState {
     /// The first of the differences between this and what the worker was `told`. `None`: it knows everything.
-    /// Removals come first: a peer has at most one feed of a kind. No worker hears of a banned feed.
+    /// Removals come first: a peer has at most one feed of a kind. A banned feed is refused instead of added.
     pub fn next_difference(&self, told: &WorkerState, banned: &BTreeSet<FeedId>) -> Option<ToWorker> {
         let wanted = |id: &FeedId| self.feeds.get(id).filter(|_| !banned.contains(id));
         for (id, old) in &told.feeds {
@@ -31,9 +33,16 @@ impl WorkerState {
                 return Some(ToWorker::RemoveFeed { feed: *id });
             }
         }
+        if let Some(id) = told.refused.iter().find(|id| !self.feeds.contains_key(id)) {
+            return Some(ToWorker::RemoveFeed { feed: *id });
+        }
         for (id, state) in &self.feeds {
             match told.feeds.get(id) {
-                _ if banned.contains(id) => {}
+                _ if banned.contains(id) && told.refused.contains(id) => {}
+                _ if banned.contains(id) => {
+                    let Feed { peer, kind, screen, .. } = state.feed;
+                    return Some(ToWorker::RefuseFeed { feed: *id, peer, kind, screen: screen.is_some() });
+                }
                 None => return Some(ToWorker::AddFeed(state.feed.clone())),
                 Some(old) if old.paused != state.paused => {
                     return Some(ToWorker::PauseFeed { feed: *id, paused: state.paused });
@@ -69,6 +78,10 @@ impl WorkerState {
             }
             ToWorker::RemoveFeed { feed } => {
                 self.feeds.remove(&feed);
+                self.refused.remove(&feed);
+            }
+            ToWorker::RefuseFeed { feed, .. } => {
+                self.refused.insert(feed);
             }
             ToWorker::PauseFeed { feed, paused } => {
                 if let Some(state) = self.feeds.get_mut(&feed) {
@@ -141,13 +154,20 @@ mod tests {
     }
 
     #[test]
-    fn a_banned_feed_is_withdrawn_and_not_announced_again() {
+    fn a_banned_feed_is_withdrawn_and_refused_until_it_ends() {
         let mut wanted = WorkerState::default();
         wanted.feeds.insert(1, state(1, false));
         let mut told = wanted.clone();
         let banned = BTreeSet::from([1]);
         assert_eq!(wanted.next_difference(&told, &banned), Some(ToWorker::RemoveFeed { feed: 1 }));
-        told.feeds.clear();
+        told.learn(&ToWorker::RemoveFeed { feed: 1 });
+        let refusal = wanted.next_difference(&told, &banned).unwrap();
+        assert!(matches!(refusal, ToWorker::RefuseFeed { feed: 1, screen: false, .. }), "{refusal:?}");
+        told.learn(&refusal);
+        assert_eq!(wanted.next_difference(&told, &banned), None);
+        wanted.feeds.clear();
+        assert_eq!(wanted.next_difference(&told, &banned), Some(ToWorker::RemoveFeed { feed: 1 }));
+        told.learn(&ToWorker::RemoveFeed { feed: 1 });
         assert_eq!(wanted.next_difference(&told, &banned), None);
     }
 

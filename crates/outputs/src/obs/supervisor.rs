@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 use wire::dashboard::OutputStatus;
 use wire::link::{EXIT_SOCKET, FeedId, FromWorker, MAX_MESSAGE, ToWorker};
+use wire::ortc::MediaKind;
 
 /// Ends when told to stop, or when every [`super::MediaHandle`] is gone.
 pub(super) struct Supervisor {
@@ -115,8 +116,7 @@ impl Supervisor {
             tracing::warn!(reason, ?blamed, "the media worker ended");
             self.status.send_replace(OutputStatus::Restarting { reason });
             if let Some(feed) = blamed.filter(|feed| blame.on_death(Instant::now().into_std(), *feed)) {
-                self.events.send(FromWorker::FeedFailed { feed, reason: UNSUPPORTED.into() });
-                self.banned.insert(feed);
+                self.ban(feed);
             }
             if born.elapsed() > HEALTHY {
                 backoff = FIRST_BACKOFF;
@@ -127,6 +127,22 @@ impl Supervisor {
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
         self.status.send_replace(OutputStatus::Off);
+    }
+
+    /// This feed has had its chances; another of the same guest has its own.
+    fn ban(&mut self, feed: FeedId) {
+        let wanted = self.wanted.borrow();
+        // Those that have ended since are nobody's any more.
+        self.banned.retain(|banned| wanted.state.feeds.contains_key(banned));
+        let Some(state) = wanted.state.feeds.get(&feed) else { return };
+        let what = match state.feed.kind {
+            MediaKind::Video => "unsupported video",
+            MediaKind::Audio => "unsupported sound",
+        };
+        drop(wanted);
+        let reason = format!("{what} (decoding it crashed three times)");
+        self.events.send(FromWorker::FeedFailed { feed, reason });
+        self.banned.insert(feed);
     }
 
     /// One worker from its start to its end.
@@ -259,5 +275,4 @@ const LAST_MOMENTS: Duration = Duration::from_secs(2);
 /// Between the end of the process and that of the link, which a signal handler's last message precedes.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 const MAX_WAITING: usize = 64;
-const UNSUPPORTED: &str = "unsupported video";
 const SIGKILL: i32 = 9;

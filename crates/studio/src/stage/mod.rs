@@ -4,6 +4,7 @@
 
 mod attention;
 mod data;
+mod delays;
 mod effects;
 mod follow;
 mod handle;
@@ -29,6 +30,7 @@ use crate::store::Store;
 use crate::worker::{WorkerEvent, WorkerGone, WorkerPool};
 use ::outputs::obs::{MediaEvents, MediaHandle};
 use attention::Attention;
+use delays::Delays;
 use effects::Outboxes;
 use handle::Request;
 use outputs::{Feeds, PreviewHub};
@@ -84,6 +86,7 @@ pub struct Stage {
     placement: Placement,
     outboxes: Outboxes,
     feeds: Feeds,
+    delays: Delays,
     attention: Attention,
     subjects: Subjects,
     tallies: Tallies,
@@ -110,6 +113,7 @@ impl Stage {
         let capabilities = parts.workers.at(0).call(|sfu, _| sfu.router_rtp_capabilities()).await?;
         let (snapshot, snapshot_seen) = watch::channel(Default::default());
         let (levels, levels_seen) = watch::channel(Default::default());
+        let delays = Delays::read(&parts.store).await;
         let media_status = parts.media.status();
         let placement = Placement::new(parts.workers.iter().len());
         let handle = StudioHandle::new(sender, owner, outside, snapshot_seen, levels_seen);
@@ -131,6 +135,7 @@ impl Stage {
             placement,
             outboxes: Outboxes::default(),
             feeds: Feeds::new(levels),
+            delays,
             attention: Attention::default(),
             subjects: Subjects::default(),
             tallies: Tallies::default(),

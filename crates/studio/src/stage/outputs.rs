@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 use wire::dashboard::{Level, OutputStatus, PictureSize, Severity};
-use wire::link::{Codec, FeedId, FeedReport, FromWorker, Steadiness};
+use wire::link::{Codec, FeedId, FeedReport, FromWorker};
+use wire::obs::Mismatch;
 use wire::ortc::{MediaKind, RtpCodecParameters};
 use wire::rest::OwnerReply;
-use wire::{Code, Failure, PeerId, ProducerId, RoomId, TapId};
+use wire::{Failure, PeerId, ProducerId, RoomId, TapId};
 
 /// The tracks that are tapped for the media worker: of each peer the oldest of each kind, and the oldest screen.
 pub(super) struct Feeds {
@@ -22,13 +23,11 @@ pub(super) struct Feeds {
     next: FeedId,
     pub running: BTreeMap<FeedId, Running>,
     levels: watch::Sender<Arc<Vec<Level>>>,
-    /// What the streamer should know of a guest's tracks.
-    troubles: HashMap<PeerId, String>,
     av_offsets: HashMap<PeerId, f64>,
-    /// What the streamer prefers of those who are not as usual; forgotten when they leave.
-    steadiness: HashMap<PeerId, Steadiness>,
     /// OBS sources that show a slot.
     pub readers: u32,
+    /// A source in OBS speaks another version.
+    pub mismatch: Option<Mismatch>,
 }
 
 pub(super) struct Running {
@@ -44,24 +43,43 @@ pub(super) struct Running {
     /// Of a picture: how much the tap takes.
     pub detail: Detail,
     picture: Option<PictureSize>,
+    /// Why it cannot be shown in OBS.
+    trouble: Option<String>,
+}
+
+impl Running {
+    fn what(&self) -> &'static str {
+        match (self.kind, self.screen) {
+            (MediaKind::Audio, _) => "sound",
+            (MediaKind::Video, false) => "picture",
+            (MediaKind::Video, true) => "screen",
+        }
+    }
 }
 
 impl Feeds {
     pub fn new(levels: watch::Sender<Arc<Vec<Level>>>) -> Self {
-        let (troubles, av_offsets, steadiness) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { next: 1, running: BTreeMap::new(), levels, troubles, av_offsets, steadiness, readers: 0 }
+        Self {
+            next: 1,
+            running: BTreeMap::new(),
+            levels,
+            av_offsets: HashMap::new(),
+            readers: 0,
+            mismatch: None,
+        }
     }
 
-    pub fn trouble(&self, peer: PeerId) -> Option<&String> {
-        self.troubles.get(&peer)
+    /// Why something of this peer's cannot be shown in OBS.
+    pub fn trouble(&self, peer: PeerId) -> Option<String> {
+        let mut own = self.running.values().filter(|running| running.peer == peer);
+        own.find_map(|running| {
+            let reason = running.trouble.as_ref()?;
+            Some(format!("Their {} cannot be shown in OBS: {reason}.", running.what()))
+        })
     }
 
     pub fn av_offset_ms(&self, peer: PeerId) -> Option<f64> {
         self.av_offsets.get(&peer).copied()
-    }
-
-    pub fn steadiness(&self, peer: PeerId) -> Steadiness {
-        self.steadiness.get(&peer).copied().unwrap_or_default()
     }
 
     /// Width and height of the peer's picture as it was last handed to OBS.
@@ -70,9 +88,10 @@ impl Feeds {
         own.find_map(|running| running.picture)
     }
 
-    /// Whether packets of this picture come, as far as is known.
+    /// Whether pictures of this come, as far as is known.
     pub fn is_flowing(&self, producer: ProducerId) -> bool {
-        self.of(producer).and_then(|feed| self.running.get(&feed)).is_some_and(|running| running.flowing)
+        let running = self.of(producer).and_then(|feed| self.running.get(&feed));
+        running.is_some_and(|running| running.flowing && running.trouble.is_none())
     }
 
     /// Larger for those that began later.
@@ -114,14 +133,7 @@ impl Stage {
                 }
             }
         }
-        let (media, rooms) = (&self.media, &self.rooms);
-        self.feeds.steadiness.retain(|peer, _| {
-            let here = rooms.name_of(*peer).is_some();
-            if !here {
-                media.set_steadiness(*peer, Steadiness::default());
-            }
-            here
-        });
+        self.sync_delays();
         let is_wanted = |running: &Running| wanted.iter().any(|track| track.id == running.producer);
         let ended: Vec<FeedId> =
             self.feeds.running.iter().filter(|(_, running)| !is_wanted(running)).map(|(id, _)| *id).collect();
@@ -136,22 +148,17 @@ impl Stage {
         }
     }
 
-    /// The streamer would rather have this guest sooner, or without a break.
-    pub(super) fn set_steadiness(
-        &mut self,
-        room: &RoomId,
-        peer: PeerId,
-        steadiness: Steadiness,
-    ) -> Result<OwnerReply, Failure> {
-        let details = self.rooms.room_details(room)?;
-        if !details.peers.iter().any(|details| details.peer_id == peer) {
-            return Err(Failure::new(Code::NotFound, "There is no such person in this room."));
+    /// What of this guest's could not be shown is fed anew, as if it had just begun.
+    pub(super) async fn try_again(&mut self, room: &RoomId, peer: PeerId) -> Result<OwnerReply, Failure> {
+        self.name_in(room, peer)?;
+        let own = self.feeds.running.iter().filter(|(_, running)| running.peer == peer);
+        let failed: Vec<FeedId> =
+            own.filter(|(_, running)| running.trouble.is_some()).map(|(feed, _)| *feed).collect();
+        for feed in failed {
+            self.end_feed(feed).await;
         }
-        match steadiness {
-            Steadiness::Balanced => self.feeds.steadiness.remove(&peer),
-            other => self.feeds.steadiness.insert(peer, other),
-        };
-        self.media.set_steadiness(peer, steadiness);
+        self.sync_feeds().await;
+        let _ = self.settle().await;
         self.board.touch();
         Ok(OwnerReply::Done {})
     }
@@ -185,7 +192,6 @@ impl Stage {
                 self.media.pause_feed(feed, true);
             }
         }
-        self.feeds.troubles.remove(&track.peer);
         let tap = tapped.map(|(tap, ..)| tap);
         let running = Running {
             producer,
@@ -197,6 +203,7 @@ impl Stage {
             paused: track.paused,
             detail: Detail::Full,
             picture: None,
+            trouble: None,
         };
         self.feeds.running.insert(feed, running);
     }
@@ -213,7 +220,6 @@ impl Stage {
     async fn end_feed(&mut self, feed: FeedId) {
         let Some(running) = self.feeds.running.remove(&feed) else { return };
         self.media.remove_feed(feed);
-        self.feeds.troubles.remove(&running.peer);
         if running.kind == MediaKind::Audio {
             self.feeds.av_offsets.remove(&running.peer);
         }
@@ -245,8 +251,14 @@ impl Stage {
                 }
                 let _ = self.settle().await;
             }
-            FromWorker::Report { feeds, readers } => self.on_report(feeds, readers),
-            FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason),
+            FromWorker::Report { feeds, readers, mismatch } => {
+                if std::mem::replace(&mut self.feeds.mismatch, mismatch) != mismatch {
+                    self.board.touch();
+                }
+                self.on_report(feeds, readers);
+            }
+            FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason).await,
+            FromWorker::FeedWorks { feed } => self.on_feed_works(feed).await,
         }
     }
 
@@ -298,19 +310,23 @@ impl Stage {
         }
     }
 
-    fn on_feed_failed(&mut self, feed: FeedId, reason: String) {
-        let Some(running) = self.feeds.running.get(&feed) else { return };
-        let peer = running.peer;
-        if let Some(name) = self.rooms.name_of(peer) {
-            let what = match running.kind {
-                MediaKind::Audio => "sound",
-                MediaKind::Video => "picture",
-            };
-            let text = format!("{name}'s {what} cannot be shown in OBS: {reason}");
+    async fn on_feed_failed(&mut self, feed: FeedId, reason: String) {
+        let Some(running) = self.feeds.running.get_mut(&feed) else { return };
+        if let Some(name) = self.rooms.name_of(running.peer) {
+            let text = format!("{name}'s {} cannot be shown in OBS: {reason}.", running.what());
             self.board.note(self.clock.note(Severity::Error, text));
         }
-        self.feeds.troubles.insert(peer, reason);
+        running.trouble = Some(reason);
         self.board.touch();
+        let _ = self.settle().await;
+    }
+
+    async fn on_feed_works(&mut self, feed: FeedId) {
+        let Some(running) = self.feeds.running.get_mut(&feed) else { return };
+        if running.trouble.take().is_some() {
+            self.board.touch();
+            let _ = self.settle().await;
+        }
     }
 
     pub(super) fn on_media_status(&mut self) {

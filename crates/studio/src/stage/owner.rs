@@ -46,8 +46,9 @@ impl Stage {
                 OwnerCommand::Mute { room, peer, kind, muted }
             }
             OwnerRequest::SetSteadiness(room, peer, SetSteadiness { steadiness }) => {
-                return self.set_steadiness(&room, peer, steadiness);
+                return self.set_steadiness(&room, peer, steadiness).await;
             }
+            OwnerRequest::TryAgain(room, peer) => return self.try_again(&room, peer).await,
             OwnerRequest::Remove(room, peer) => OwnerCommand::Remove { room, peer },
             OwnerRequest::InstallObsPlugin
             | OwnerRequest::RemoveObsPlugin

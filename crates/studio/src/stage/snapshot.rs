@@ -68,7 +68,8 @@ impl Stage {
             guest.tally = self.tallies.of(guest.peer_id);
             guest.picture = self.feeds.picture(guest.peer_id);
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
-            guest.steadiness = self.feeds.steadiness(guest.peer_id);
+            guest.steadiness = self.delays.of(&guest.display_name);
+            guest.failed = self.feeds.trouble(guest.peer_id).is_some();
             guest.trouble = self.trouble(guest);
         }
         Snapshot {
@@ -77,6 +78,7 @@ impl Stage {
             rooms,
             obs: ObsView {
                 sources: self.feeds.readers,
+                mismatch: self.feeds.mismatch,
                 control: self.obs_control.borrow().clone(),
                 ..self.obs.borrow().clone()
             },
@@ -92,7 +94,7 @@ impl Stage {
             return Some("Their connection was lost: their place is kept for a while, and they come back by themselves.".into());
         }
         if let Some(reason) = self.feeds.trouble(guest.peer_id) {
-            return Some(reason.clone());
+            return Some(reason);
         }
         let path = self.rooms.transports_of(guest.peer_id).into_iter().find_map(|id| self.paths.trouble(id));
         if let Some(reason) = path {

@@ -337,9 +337,9 @@ async fn guests_are_told_whether_the_audience_sees_them() {
 }
 
 #[tokio::test]
-async fn a_guest_is_as_steady_as_the_streamer_says_until_they_leave() {
+async fn a_guest_is_as_steady_as_the_streamer_says_also_after_leaving_and_a_restart() {
     use wire::link::Steadiness;
-    let engine = Engine::new("steady").await;
+    let mut engine = Engine::new("steady").await;
     let ada = engine.join("Ada", &engine.invite().await.token).await;
     engine.sees("Ada", |ada| ada.steadiness == Steadiness::Balanced).await;
     let set = |peer, steadiness| {
@@ -351,6 +351,13 @@ async fn a_guest_is_as_steady_as_the_streamer_says_until_they_leave() {
     assert_eq!(code(set(nobody, Steadiness::Steady).await), Code::NotFound);
     ada.ask(PeerRequest::LeaveRoom).await.unwrap();
     assert_eq!(code(set(ada.joined.peer_id, Steadiness::Steady).await), Code::NotFound);
+    // With another link, and in another spelling.
+    engine.join("ada", &engine.invite().await.token).await;
+    engine.sees("ada", |ada| ada.steadiness == Steadiness::Instant).await;
+    drop(ada);
+    engine = Engine::start(&engine.kill().await).await;
+    engine.join("Ada", &engine.invite().await.token).await;
+    engine.sees("Ada", |ada| ada.steadiness == Steadiness::Instant).await;
 }
 
 #[tokio::test]

@@ -33,6 +33,10 @@ picture: PictureSize | null,
  */
 avOffsetMs: number | null, steadiness: Steadiness, 
 /**
+ * Their picture or their sound cannot be shown in OBS; `trouble` says why. It can be tried again.
+ */
+failed: boolean, 
+/**
  * Set when something about this guest needs the streamer: plain words and what to do.
  */
 trouble: string | null, };
