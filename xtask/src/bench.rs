@@ -31,6 +31,8 @@ enum Benchmark {
     Sync,
     /// What forwarding costs, beside the least it can cost and beside Janus.
     Forward,
+    /// What introducing peers costs, beside a bare socket.io server.
+    Signaling,
 }
 
 impl Benchmark {
@@ -41,7 +43,7 @@ impl Benchmark {
             Benchmark::Join => Some("bench/join.mjs"),
             Benchmark::Impair => Some("bench/impair.mjs"),
             Benchmark::Sync => Some("bench/sync.mjs"),
-            Benchmark::Forward => None,
+            Benchmark::Forward | Benchmark::Signaling => None,
         }
     }
 }
@@ -52,6 +54,9 @@ pub fn run(options: Options) -> Result<()> {
         if let Err(error) = packages::install(&[packages::COMPARISON]) {
             eprintln!("Measuring without Janus: {error:#}");
         }
+    } else if let Benchmark::Signaling = options.what {
+        packages::install(&[packages::BUILD])?;
+        build::node_packages("tests")?;
     } else {
         packages::install(&packages::everything())?;
     }
@@ -66,6 +71,7 @@ pub fn run(options: Options) -> Result<()> {
         Benchmark::Sync => &["-p", "greenroom-frame-ipc", "-p", "greenroom-media", "--examples"],
         Benchmark::Impair => &["-p", "greenroom-testkit", "--bin", "impaired-link"],
         Benchmark::Forward => &["-p", "greenroom-testkit", "--bin", "forward"],
+        Benchmark::Signaling => &["-p", "greenroom-testkit", "--bin", "introductions"],
     };
     let build = ["build", "--locked", "--release"].iter().chain(instruments).copied();
     step("Building the instruments", &mut command("cargo", build))?;
@@ -76,6 +82,12 @@ pub fn run(options: Options) -> Result<()> {
             let mut node = command("node", [script]);
             node.current_dir(root().join("tests")).env("GREENROOM_BIN_DIR", &folder);
             node
+        }
+        None if matches!(options.what, Benchmark::Signaling) => {
+            let mut load = command(&folder.join("introductions").to_string_lossy(), ["--server"]);
+            load.arg(folder.join("greenroomd")).arg("--reference");
+            load.arg(root().join("tests/lib/introductions-reference.mjs"));
+            load
         }
         None => {
             let mut load = command(&folder.join("forward").to_string_lossy(), ["--server"]);

@@ -82,6 +82,10 @@ pub enum PeerCommand {
     Chat(ChatText),
     RaiseHand(bool),
     SetDisplayName(DisplayName),
+    Signal {
+        to: PeerId,
+        signal: Value,
+    },
     Leave,
 }
 

@@ -22,6 +22,12 @@ enum Entry {
     Invited(InviteId),
 }
 
+/// What a token opens.
+pub(crate) enum Door<'a> {
+    Owner,
+    Invite(&'a Invite),
+}
+
 impl Rooms {
     pub(crate) fn join(&mut self, now: Now, join: Join) -> Result<JoinReply, Refusal> {
         if self.sessions.contains_key(&join.session) {
@@ -43,17 +49,24 @@ impl Rooms {
         }
         // A resume token we do not know any more is no mistake: the invite may still open the door.
         let token = join.token.as_deref().ok_or(Refusal::InviteRequired)?;
-        let entry = match self.owner.matches(token) {
-            true => Entry::Owner,
-            false => Entry::Invited(self.key.read_invite(token).and_then(|invite| {
-                if invite.room == join.room { Ok(invite.id) } else { Err(Refusal::InviteOtherRoom) }
-            })?),
-        };
-        self.open_room(&join.room)?;
-        if let Entry::Invited(id) = entry {
-            self.check_invite(now, id)?;
+        match self.door(now, token, Some(&join.room))? {
+            Door::Owner => Ok(Entry::Owner),
+            Door::Invite(invite) => Ok(Entry::Invited(invite.id)),
         }
-        Ok(entry)
+    }
+
+    /// Whose token it is, and whether it opens the room; without a room, whether it opens the one it is for.
+    pub(crate) fn door(&self, now: Now, token: &str, room: Option<&RoomId>) -> Result<Door<'_>, Refusal> {
+        if self.owner.matches(token) {
+            room.map_or(Ok(()), |room| self.open_room(room))?;
+            return Ok(Door::Owner);
+        }
+        let invite = self.key.read_invite(token)?;
+        if room.is_some_and(|room| *room != invite.room) {
+            return Err(Refusal::InviteOtherRoom);
+        }
+        self.open_room(&invite.room)?;
+        self.check_invite(now, invite.id).map(Door::Invite)
     }
 
     /// `None`: this is not a seat of that room.
@@ -82,13 +95,13 @@ impl Rooms {
         }
     }
 
-    fn check_invite(&self, now: Now, id: InviteId) -> Result<(), Refusal> {
+    fn check_invite(&self, now: Now, id: InviteId) -> Result<&Invite, Refusal> {
         let invite = self.invites.get(&id).ok_or(Refusal::InviteForged)?;
         match invite {
             Invite { revoked: true, .. } => Err(Refusal::InviteRevoked),
             invite if invite.expires_ms <= now.unix_ms => Err(Refusal::InviteExpired),
             invite if invite.uses >= invite.max_uses => Err(Refusal::InviteUsedUp),
-            _ => Ok(()),
+            invite => Ok(invite),
         }
     }
 

@@ -15,14 +15,18 @@
 
 mod command;
 mod data;
+mod grant;
 mod join;
 mod leave;
+mod live;
 mod media;
 mod owner;
 mod record;
 mod refusal;
+mod relay;
 mod roster;
 mod slots;
+mod swarm;
 mod text;
 mod time;
 mod token;
@@ -32,9 +36,12 @@ mod view;
 mod tests;
 
 pub use command::*;
+pub use grant::Grant;
+pub use live::{LiveEffects, LiveLimits, LiveRooms};
 pub use record::{Change, Invite, Muted, RoomRecord, Saved, Seat, SeatId};
 pub use refusal::Refusal;
 pub use roster::{Limits, Rooms, Setup};
+pub use swarm::{Introduction, SwarmLimits, Swarms};
 pub use text::{ChatText, Title};
 pub use time::{Now, rfc3339};
 pub use token::{InviteToken, OwnerToken, SigningKey};

@@ -40,6 +40,10 @@ pub enum Refusal {
     ViewerInSlot,
     #[error("Let this guest in before giving them a slot.")]
     NotAdmitted,
+    #[error("Somebody publishes in this room already: they stop first.")]
+    DuplicatePublisher,
+    #[error("Another user of this room has this id: choose another.")]
+    UserTaken,
     #[error("Join a room first.")]
     NotJoined,
     #[error("You are in a room already: leave it first.")]
@@ -83,6 +87,8 @@ impl Refusal {
             RoomEnded => Code::RoomClosed,
             StatusOnlyForward => Code::Conflict,
             SlotTaken(_) | NoFreeSlot => Code::SlotTaken,
+            DuplicatePublisher => Code::DuplicatePublisher,
+            UserTaken => Code::Conflict,
             NotJoined => Code::NotJoined,
             AlreadyJoined => Code::AlreadyJoined,
             Waiting => Code::Waiting,

@@ -294,6 +294,7 @@ impl Rooms {
                 self.rename(peer, name);
                 Ok(())
             }
+            PeerCommand::Signal { to, signal } => self.relay_signal(peer, to, signal),
             PeerCommand::Leave => {
                 self.leave(peer);
                 Ok(())

@@ -86,8 +86,8 @@ fn status(code: Code) -> StatusCode {
         Unauthorized | InviteRequired => StatusCode::UNAUTHORIZED,
         Forbidden | InviteInvalid | InviteOtherRoom | Waiting => StatusCode::FORBIDDEN,
         RoomNotFound | NotFound => StatusCode::NOT_FOUND,
-        RoomExists | RoomFull | RoomClosed | SlotTaken | NotJoined | AlreadyJoined | CannotConsume
-        | Conflict => StatusCode::CONFLICT,
+        RoomExists | RoomFull | RoomClosed | SlotTaken | DuplicatePublisher | NotJoined | AlreadyJoined
+        | CannotConsume | Conflict => StatusCode::CONFLICT,
         InviteExpired | InviteRevoked | InviteUsedUp => StatusCode::GONE,
         TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RateLimited | LimitReached => StatusCode::TOO_MANY_REQUESTS,

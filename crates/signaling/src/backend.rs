@@ -1,5 +1,6 @@
 //! What signaling asks of the engine. `studio` implements it; handlers parse, call one method, and answer.
 
+use rooms::Grant;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -75,6 +76,16 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Compares in constant time.
     fn is_owner_token(&self, token: &str) -> bool;
+
+    /// What a token opens: that room, or, without one, whether it counts at all. Uses nothing up.
+    fn grant(
+        &self,
+        token: Option<String>,
+        room: Option<RoomId>,
+    ) -> impl Future<Output = Result<Grant, Failure>> + Send;
+
+    /// Changes whenever a token may have ceased to count: an invite was revoked, a room ended.
+    fn revocations(&self) -> watch::Receiver<u64>;
 
     fn health(&self) -> impl Future<Output = Health> + Send;
 

@@ -1,5 +1,6 @@
 //! What a [`crate::Server`] is told at its start: addresses, who may call, limits.
 
+use rooms::{LiveLimits, SwarmLimits};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub struct Config {
     /// Names besides loopback under which the control listener may be addressed, without port.
     pub extra_hosts: Vec<String>,
     pub pages: PageSource,
+    pub swarm: SwarmAccess,
     pub limits: Limits,
 }
 
@@ -25,6 +27,7 @@ impl Config {
             origins: AllowedOrigins::default(),
             extra_hosts: Vec::new(),
             pages: PageSource::Embedded,
+            swarm: SwarmAccess::default(),
             limits: Limits::default(),
         }
     }
@@ -45,6 +48,17 @@ pub enum PageSource {
     /// `ui/dist` as it was when this program was built (a debug build reads it from disk).
     Embedded,
     Folder(PathBuf),
+}
+
+/// Who may be introduced to others that want the same file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SwarmAccess {
+    Off,
+    /// Programs on this machine; from elsewhere, whoever has a token that counts.
+    #[default]
+    Local,
+    /// Anybody who reaches a listener.
+    Open,
 }
 
 /// Origins other than our own that a browser may call from.
@@ -94,7 +108,7 @@ fn parse_origin(text: &str) -> Option<String> {
 }
 
 /// Bounds on what one caller may cost. The defaults suit a show of some ten guests on one machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Events a second one socket may send over time…
     pub events_per_second: u32,
@@ -112,12 +126,18 @@ pub struct Limits {
     pub connections: usize,
     /// Open TCP connections from one address; further ones are closed at once.
     pub connections_per_address: usize,
+    /// Attempts to come in, by whatever door, that one address may make a minute over time…
+    pub joins_per_minute: u32,
+    /// …and at once: a household behind one router, after its line was down.
+    pub join_burst: u32,
     /// A TLS handshake, a request's header, or its body must be complete within this time.
     pub request_time: Duration,
     /// The engine must answer one request within this time.
     pub answer_time: Duration,
     /// A dashboard must have said its token within this time.
     pub hello_time: Duration,
+    pub swarm: SwarmLimits,
+    pub live: LiveLimits,
 }
 
 impl Default for Limits {
@@ -132,9 +152,13 @@ impl Default for Limits {
             queued_requests: 256,
             connections: 1024,
             connections_per_address: 128,
+            joins_per_minute: 60,
+            join_burst: 60,
             request_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(15),
             hello_time: Duration::from_secs(5),
+            swarm: SwarmLimits::default(),
+            live: LiveLimits::default(),
         }
     }
 }

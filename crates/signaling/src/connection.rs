@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(crate) struct Connection {
     pub remote: SocketAddr,
     /// Cancelled: the connection is cut.
     pub cut: CancellationToken,
+    /// Octets that the network has taken so far.
+    pub written: Arc<AtomicU64>,
 }
 
 /// A stream that lives on through upgrades to WebSocket, and holds its place in the listener's limits.
@@ -30,6 +33,7 @@ pub(crate) struct Metered {
     /// Bytes that may be read before the next pause.
     allowance: usize,
     pause: Pin<Box<Sleep>>,
+    written: Arc<AtomicU64>,
     _slot: Slot,
 }
 
@@ -42,13 +46,15 @@ pub(crate) struct Slot {
 }
 
 impl Metered {
-    pub(crate) fn new(stream: TcpStream, cut: &CancellationToken, slot: Slot) -> Self {
+    pub(crate) fn new(stream: TcpStream, connection: &Connection, slot: Slot) -> Self {
+        let cut = &connection.cut;
         Self {
             stream,
             cut_reading: Box::pin(cut.clone().cancelled_owned()),
             cut_writing: Box::pin(cut.clone().cancelled_owned()),
             allowance: FIRST_ALLOWANCE,
             pause: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            written: connection.written.clone(),
             _slot: slot,
         }
     }
@@ -86,7 +92,9 @@ impl AsyncRead for Metered {
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_writing(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.count(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -95,7 +103,9 @@ impl AsyncWrite for Metered {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check_writing(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.count(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -112,6 +122,12 @@ impl AsyncWrite for Metered {
 }
 
 impl Metered {
+    fn count(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(octets)) = result {
+            self.written.fetch_add(*octets as u64, Ordering::Relaxed);
+        }
+    }
+
     fn check_writing(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cut_writing.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),

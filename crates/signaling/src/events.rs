@@ -5,13 +5,49 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use wire::sfu::{Chat, CreateTransport, GetStats, JoinRoom, PeerRequest, Produce, ProduceData};
+use wire::swarm::{Announce, LeaveSwarm};
 use wire::{Code, Failure};
 
 /// One request of a client.
 #[derive(Debug)]
 pub(crate) enum Request {
     Join(JoinRoom),
+    Announce(Announce),
     Peer(PeerRequest),
+}
+
+/// An event of the swarms, told by its first letters and read in place.
+pub(crate) enum SwarmEvent<'a> {
+    Announce(Result<Announce, Failure>),
+    Relay { kind: &'static str, payload: &'a str },
+    Leave(Result<LeaveSwarm, Failure>),
+}
+
+impl<'a> SwarmEvent<'a> {
+    /// `None`: another event, or one that is not written as clients write it.
+    pub(crate) fn read(packet: &'a str) -> Option<Self> {
+        let (name, rest) = packet.strip_prefix("[\"")?.split_once('"')?;
+        let kind = match name {
+            "offer" => "offer",
+            "answer" => "answer",
+            "ice-candidate" => "ice-candidate",
+            "announce" => "announce",
+            "leave" => "leave",
+            _ => return None,
+        };
+        let payload = match rest.strip_suffix(']')?.trim_start() {
+            "" => "{}",
+            rest => match rest.strip_prefix(',')?.trim() {
+                "null" => "{}",
+                payload => payload,
+            },
+        };
+        Some(match kind {
+            "announce" => Self::Announce(object(payload)),
+            "leave" => Self::Leave(object(payload)),
+            kind => Self::Relay { kind, payload },
+        })
+    }
 }
 
 /// Reads `["event", payload?]`.
@@ -31,6 +67,7 @@ fn request(event: &str, payload: &str) -> Result<Request, Failure> {
     use PeerRequest::*;
     Ok(Request::Peer(match event {
         "join-room" => return Ok(Request::Join(object(payload)?)),
+        "announce" => return Ok(Request::Announce(object(payload)?)),
         "get-router-rtp-capabilities" => nothing(payload, GetRouterRtpCapabilities)?,
         "create-webrtc-transport" => CreateWebrtcTransport(create_transport(payload)?),
         "connect-transport" => ConnectTransport(object(payload)?),
@@ -56,6 +93,7 @@ fn request(event: &str, payload: &str) -> Result<Request, Failure> {
         "chat" => Chat(chat(payload)?),
         "raise-hand" => RaiseHand(object(payload)?),
         "set-display-name" => SetDisplayName(object(payload)?),
+        "signal" => Signal(object(payload)?),
         "leave-room" => nothing(payload, LeaveRoom)?,
         unknown => {
             let name: String = unknown.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -175,6 +213,7 @@ mod tests {
             ("chat", r#"{"text":"hello\nyou"}"#.into()),
             ("raise-hand", r#"{"raised":true}"#.into()),
             ("set-display-name", r#"{"displayName":"Ada"}"#.into()),
+            ("signal", format!(r#"{{"to":"{id}","signal":{{"type":"offer","sdp":"v=0"}}}}"#)),
             ("leave-room", r#"{"why":"not read"}"#.into()),
         ] {
             let parsed = parse(&format!("[{event:?},{payload}]"));

@@ -1,6 +1,9 @@
 //! How much one socket may ask: two token buckets, and a count of refusals that ends it.
 
 use crate::config::Limits;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wire::{Code, Failure};
 
@@ -54,6 +57,14 @@ impl Gate {
         Verdict::Pass
     }
 
+    /// Whether so many more copies of a message that passed may be sent to others, in this client's name.
+    pub(crate) fn afford(&mut self, now: Instant, copies: usize, bytes: usize) -> Result<(), Failure> {
+        if self.bytes.try_take(now, (copies * bytes) as f64) {
+            return Ok(());
+        }
+        Err(Failure::new(Code::RateLimited, "Too many messages. Wait a moment, then try again."))
+    }
+
     /// Counts a refusal that was decided elsewhere, too.
     pub(crate) fn refuse(&mut self, now: Instant, failure: Failure) -> Verdict {
         if self.last_refusal.is_some_and(|last| now.duration_since(last) > FORGIVEN_AFTER) {
@@ -62,6 +73,54 @@ impl Gate {
         self.last_refusal = Some(now);
         self.refusals += 1;
         if self.refusals >= self.allowed_refusals { Verdict::End(failure) } else { Verdict::Refuse(failure) }
+    }
+}
+
+/// How often each address may try to come in. Tokens are long, but nobody needs to try thousands.
+#[derive(Clone, Debug)]
+pub(crate) struct Porter {
+    /// A lock, because every door asks; held for one look-up.
+    tries: Arc<Mutex<HashMap<IpAddr, Bucket>>>,
+    per_minute: u32,
+    burst: u32,
+}
+
+impl Porter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { tries: Arc::default(), per_minute: limits.joins_per_minute, burst: limits.join_burst }
+    }
+
+    /// Programs on this machine are not counted: whoever runs them needs no door.
+    pub(crate) fn check(&self, now: Instant, address: IpAddr) -> Result<(), Failure> {
+        if address.is_loopback() {
+            return Ok(());
+        }
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if tries.len() >= MAX_ADDRESSES {
+            tries.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let fits = match tries.len() < MAX_ADDRESSES || tries.contains_key(&network(address)) {
+            true => {
+                let fresh = || Bucket::at_rate(f64::from(self.per_minute) / 60.0, self.burst, now);
+                tries.entry(network(address)).or_insert_with(fresh).try_take(now, 1.0)
+            }
+            false => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Code::RateLimited,
+            "Too many attempts from your network. Wait a minute, then try again.",
+        ))
+    }
+}
+
+/// One customer of a provider has 2^64 IPv6 addresses (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 => v4,
     }
 }
 
@@ -75,7 +134,15 @@ struct Bucket {
 
 impl Bucket {
     fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        Self { per_second: per_second.into(), most: burst.into(), left: burst.into(), filled: now }
+        Self::at_rate(per_second.into(), burst, now)
+    }
+
+    fn at_rate(per_second: f64, burst: u32, now: Instant) -> Self {
+        Self { per_second, most: burst.into(), left: burst.into(), filled: now }
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.left + now.duration_since(self.filled).as_secs_f64() * self.per_second >= self.most
     }
 
     fn try_take(&mut self, now: Instant, amount: f64) -> bool {
@@ -90,6 +157,8 @@ impl Bucket {
     }
 }
 
+/// Addresses remembered at once; those that have been quiet are forgotten first.
+const MAX_ADDRESSES: usize = 10_000;
 /// A client that paused this long has understood.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 
@@ -117,6 +186,21 @@ mod tests {
             assert_eq!(gate.handle_message(later, 100), Verdict::Pass);
         }
         assert_eq!(code(gate.handle_message(later, 100)), Some(Code::RateLimited));
+    }
+
+    #[test]
+    fn an_address_that_tries_too_often_waits() {
+        let start = Instant::now();
+        let limits = Limits { joins_per_minute: 60, join_burst: 3, ..Limits::default() };
+        let porter = Porter::new(&limits);
+        let comes = |after: u64, address: &str| {
+            porter.check(start + Duration::from_secs(after), address.parse().unwrap()).is_ok()
+        };
+        assert!((0..3).all(|_| comes(0, "192.0.2.1")) && !comes(0, "192.0.2.1"));
+        assert!(comes(0, "192.0.2.2"), "others are not concerned");
+        assert!(comes(1, "192.0.2.1") && !comes(1, "192.0.2.1"));
+        assert!((0..3).all(|host| comes(0, &format!("2001:db8::{host}"))) && !comes(0, "2001:db8::9"));
+        assert!((0..100).all(|_| comes(0, "127.0.0.1")));
     }
 
     #[test]

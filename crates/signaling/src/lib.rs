@@ -4,22 +4,29 @@
 
 mod answer;
 pub mod backend;
+mod channel;
 pub mod config;
 mod connection;
 mod dashboard;
 mod events;
 mod gate;
 mod guard;
+mod line;
 mod listener;
+mod live;
+mod live_socket;
 mod pages;
 mod parse;
+mod relay;
 mod rest;
 pub mod server;
 mod session;
 mod sockets;
+mod swarm;
+mod swarm_socket;
 
 pub use backend::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
-pub use config::{AllowedOrigins, Config, LanConfig, Limits, PageSource};
+pub use config::{AllowedOrigins, Config, LanConfig, Limits, PageSource, SwarmAccess};
 pub use server::{LanError, Server, StartError};
 
 /// A directive for the program's log filter: below this level the WebSocket library writes whole frames, tokens

@@ -121,11 +121,10 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
 
 async fn serve(stream: TcpStream, remote: SocketAddr, slot: Slot, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let cut = shared.cut.child_token();
-    let connection = Connection { remote, cut: cut.clone() };
+    let connection = Connection { remote, cut: shared.cut.child_token(), written: Arc::default() };
     let Some(tls) = &shared.tls else {
-        return serve_http(Metered::new(stream, &cut, slot), connection, shared.router.clone(), &shared)
-            .await;
+        let stream = Metered::new(stream, &connection, slot);
+        return serve_http(stream, connection, shared.router.clone(), &shared).await;
     };
     let config = tls.borrow().clone();
     let mut first = [0];
@@ -133,7 +132,7 @@ async fn serve(stream: TcpStream, remote: SocketAddr, slot: Slot, shared: Arc<Sh
         if stream.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
             return Ok(Err(stream));
         }
-        TlsAcceptor::from(config).accept(Metered::new(stream, &cut, slot)).await.map(Ok)
+        TlsAcceptor::from(config).accept(Metered::new(stream, &connection, slot)).await.map(Ok)
     };
     match tokio::time::timeout(shared.limits.request_time, handshake).await {
         Ok(Ok(Ok(stream))) => serve_http(stream, connection, shared.router.clone(), &shared).await,

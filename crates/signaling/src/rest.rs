@@ -246,7 +246,7 @@ impl<B: Backend> FromRequestParts<App<B>> for Reader {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let (scheme, token) = fields.next()?.to_str().ok()?.split_once(' ')?;
     let bearer = scheme.eq_ignore_ascii_case("bearer") && fields.next().is_none();

@@ -2,10 +2,13 @@
 
 use crate::answer::Refused;
 use crate::backend::Backend;
-use crate::config::{Config, LanConfig, Limits, PageSource};
+use crate::config::{Config, LanConfig, Limits, PageSource, SwarmAccess};
+use crate::gate::Porter;
 use crate::guard::{Hosts, OriginRule, Surface, check_host, check_origin};
 use crate::listener::Listener;
-use crate::{dashboard, pages, rest, sockets};
+use crate::live::LiveHub;
+use crate::swarm::SwarmHub;
+use crate::{dashboard, live_socket, pages, rest, sockets, swarm_socket};
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{Method, StatusCode, Uri};
@@ -31,6 +34,10 @@ use wire::{Code, Failure};
 pub(crate) struct App<B> {
     pub backend: B,
     pub limits: Arc<Limits>,
+    pub porter: Porter,
+    pub swarm_access: SwarmAccess,
+    pub swarms: SwarmHub,
+    pub live: LiveHub,
     pub tasks: TaskTracker,
     /// Long-lived connections end.
     pub stop: CancellationToken,
@@ -76,18 +83,25 @@ impl Server {
     pub async fn start<B: Backend>(config: Config, backend: B) -> Result<Self, StartError> {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let (socket_routes, io) =
-            sockets::open(backend.clone(), config.limits.clone(), tasks.clone(), stop.clone());
         let app = App {
             backend,
             limits: Arc::new(config.limits.clone()),
+            porter: Porter::new(&config.limits),
+            swarm_access: config.swarm,
+            swarms: SwarmHub::new(config.limits.swarm.clone()),
+            live: live_socket::hub(&config.limits.live),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
+        let (socket_routes, io) = sockets::open(app.clone());
+        tasks.spawn(live_socket::keep_grants(app.clone()));
         let origins = Arc::new(config.origins.clone());
         let rule = |surface| OriginRule { surface, allowed: origins.clone() };
 
         let for_guests = socket_routes
+            .route("/swarm", get(swarm_socket::upgrade::<B>))
+            .route("/signaling", get(live_socket::upgrade::<B>))
+            .with_state(app.clone())
             .layer(from_fn_with_state(rule(Surface::Guests), check_origin))
             .merge(guest_pages(&config.pages));
         let health = rest::public::<B>();

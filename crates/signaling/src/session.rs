@@ -1,8 +1,12 @@
 //! One socket's session: its requests in order, its notices, its end.
 
 use crate::backend::{Backend, Caller, OUTBOX_CAPACITY};
+use crate::config::SwarmAccess;
 use crate::events::{self, Request};
 use crate::gate::{Gate, Verdict};
+use crate::line::Line;
+use crate::server::App;
+use crate::swarm::SwarmMember;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::extract::{AckSender, SocketRef};
@@ -15,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use wire::sfu::{JoinRoom, Notice, PeerRequest};
+use wire::swarm::Announce;
 use wire::{Code, Failure};
 
 /// A message as it was read, and where its answer goes.
@@ -27,12 +31,12 @@ pub(crate) struct Incoming {
 
 /// Works through one socket's requests. Ends when the socket has ended, and tells the engine.
 pub(crate) struct Session<B> {
-    backend: B,
+    app: App<B>,
     caller: Caller,
     outgoing: Outgoing,
     gate: Arc<Mutex<Gate>>,
-    answer_time: Duration,
-    tasks: TaskTracker,
+    /// Its place in the swarms, and the way to it.
+    swarm: (SwarmMember, Line),
     membership: Membership,
 }
 
@@ -47,14 +51,13 @@ enum Membership {
 
 impl<B: Backend> Session<B> {
     pub(crate) fn new(
-        backend: B,
+        app: App<B>,
         caller: Caller,
         outgoing: Outgoing,
         gate: Arc<Mutex<Gate>>,
-        answer_time: Duration,
-        tasks: TaskTracker,
+        swarm: (SwarmMember, Line),
     ) -> Self {
-        Self { backend, caller, outgoing, gate, answer_time, tasks, membership: Membership::Stranger }
+        Self { app, caller, outgoing, gate, swarm, membership: Membership::Stranger }
     }
 
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Box<Incoming>>, connected: Arc<Notify>) {
@@ -80,7 +83,7 @@ impl<B: Backend> Session<B> {
             Box::pin(self.handle(*incoming)).await;
         }
         if matches!(self.membership, Membership::Joined { .. }) {
-            self.backend.disconnected(self.caller.session).await;
+            self.app.backend.disconnected(self.caller.session).await;
         }
     }
 
@@ -88,6 +91,7 @@ impl<B: Backend> Session<B> {
         let ack = incoming.ack;
         match incoming.text.and_then(|text| events::parse(&text)) {
             Ok(Request::Join(request)) => self.join(request, ack).await,
+            Ok(Request::Announce(asked)) => self.announce(asked, ack).await,
             Ok(Request::Peer(request)) => self.request(request, ack).await,
             Err(failure) => self.refuse(failure, ack).await,
         }
@@ -97,8 +101,13 @@ impl<B: Backend> Session<B> {
         if self.outgoing.ended.is_cancelled() {
             return;
         }
+        if let Err(failure) = self.app.porter.check(Instant::now(), self.caller.address) {
+            return self.outgoing.fail(ack, &failure).await;
+        }
         let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
-        let answer = within(self.answer_time, self.backend.join(self.caller.clone(), request, outbox)).await;
+        let answer =
+            within(self.app.limits.answer_time, self.app.backend.join(self.caller.clone(), request, outbox))
+                .await;
         let joined = match answer {
             Ok(joined) => joined,
             Err(failure) => return self.outgoing.fail(ack, &failure).await,
@@ -109,8 +118,31 @@ impl<B: Backend> Session<B> {
         tokio::task::yield_now().await;
         self.outgoing.emit("room-joined", &joined).await;
         let leaving = Arc::new(AtomicBool::new(false));
-        self.tasks.spawn(forward(notices, self.outgoing.clone(), leaving.clone()));
+        self.app.tasks.spawn(forward(notices, self.outgoing.clone(), leaving.clone()));
         self.membership = Membership::Joined { leaving };
+    }
+
+    /// From where introductions need a token.
+    async fn announce(&mut self, asked: Announce, ack: Option<i64>) {
+        let allowed = match self.app.swarm_access {
+            SwarmAccess::Off => self.app.swarm_access.is_free_for(None).map(drop),
+            SwarmAccess::Local | SwarmAccess::Open => {
+                if let Err(failure) = self.app.porter.check(Instant::now(), self.caller.address) {
+                    return self.outgoing.fail(ack, &failure).await;
+                }
+                let grant = self.app.backend.grant(self.caller.token.clone(), None);
+                within(self.app.limits.answer_time, grant).await.map(drop)
+            }
+        };
+        let (member, line) = &self.swarm;
+        let list = allowed.and_then(|()| member.announce(|| line.clone(), asked.hash));
+        if self.outgoing.ended.is_cancelled() {
+            return member.leave(None);
+        }
+        if let Ok(list) = &list {
+            self.outgoing.emit("peer-list", list).await;
+        }
+        self.outgoing.answer(ack, &list).await;
     }
 
     async fn request(&mut self, request: PeerRequest, ack: Option<i64>) {
@@ -121,7 +153,8 @@ impl<B: Backend> Session<B> {
         if let Some(leaving) = &leaving {
             leaving.store(true, Ordering::SeqCst);
         }
-        let reply = within(self.answer_time, self.backend.request(self.caller.session, request)).await;
+        let reply =
+            within(self.app.limits.answer_time, self.app.backend.request(self.caller.session, request)).await;
         if let (Some(leaving), Err(_)) = (&leaving, &reply) {
             leaving.store(false, Ordering::SeqCst);
         }
@@ -206,6 +239,23 @@ impl Outgoing {
 
     async fn emit(&self, event: &str, payload: &impl Serialize) {
         self.push(|| self.socket.emit(event, payload)).await;
+    }
+
+    pub(crate) fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+
+    /// Emits without waiting, for what is answered where messages are read.
+    pub(crate) fn try_emit(&self, event: &str, payload: &impl Serialize) {
+        let _ = self.socket.emit(event, payload);
+    }
+
+    pub(crate) fn try_answer(&self, ack: Option<i64>, answer: Result<impl Serialize, Failure>) {
+        match answer {
+            Ok(payload) if ack.is_some() => drop(self.try_ack(ack, &payload)),
+            Ok(_) => {}
+            Err(failure) => self.try_refuse(ack, &failure),
+        }
     }
 
     /// Refuses without waiting: who floods and does not read goes without an answer.

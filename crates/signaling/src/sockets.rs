@@ -2,10 +2,13 @@
 
 use crate::answer::{Reading, Refused};
 use crate::backend::{Backend, Caller, SessionId};
-use crate::config::Limits;
 use crate::connection::Connection;
+use crate::events::SwarmEvent;
 use crate::gate::{Gate, Verdict};
+use crate::line::{Line, SocketIoLine};
+use crate::server::App;
 use crate::session::{Incoming, Outgoing, Session};
+use crate::swarm::SwarmMember;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -24,18 +27,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
+use wire::live::Empty;
+use wire::swarm::{Announce, LeaveSwarm};
 use wire::{Code, Failure};
 
 /// Opens the namespace. The router answers `/socket.io/`; the handle closes every socket.
-pub(crate) fn open<B: Backend>(
-    backend: B,
-    limits: Limits,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-) -> (Router, SocketIo) {
+pub(crate) fn open<B: Backend>(app: App<B>) -> (Router<App<B>>, SocketIo) {
+    let limits = app.limits.clone();
     let ceiling = limits.message_bytes * TRANSPORT_SLACK;
     let reading = Reading { most: ceiling, time: limits.request_time };
     let parser = ParserConfig::common()
@@ -56,11 +56,13 @@ pub(crate) fn open<B: Backend>(
         .build_svc();
 
     let admit = move |socket: SocketRef, auth: TryData<Handshake>| {
-        let admitted = admit(backend.clone(), &limits, &tasks, &stop, &socket, auth);
+        let admitted = admit(&app, &socket, auth);
         async move { admitted }
     };
     // Handlers are set before the client learns that it is connected: its first event must find them.
-    io.ns("/", connected.with(admit));
+    io.ns("/", connected.with(admit.clone()));
+    // Clients that take the address of the signaling server for a path say its namespace instead.
+    io.ns("/signaling", connected.with(admit));
 
     let router = Router::new()
         .route_service("/socket.io", service.clone())
@@ -112,14 +114,8 @@ async fn whole_body(State(reading): State<Reading>, request: Request, next: Next
     }
 }
 
-fn admit<B: Backend>(
-    backend: B,
-    limits: &Limits,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    socket: &SocketRef,
-    auth: TryData<Handshake>,
-) -> Result<(), Failure> {
+fn admit<B: Backend>(app: &App<B>, socket: &SocketRef, auth: TryData<Handshake>) -> Result<(), Failure> {
+    let App { limits, stop, .. } = app;
     if stop.is_cancelled() {
         return Err(Failure::new(Code::ServerClosing, "Greenroom is closing."));
     }
@@ -139,21 +135,24 @@ fn admit<B: Backend>(
     };
     let ended = stop.child_token();
     let (inbox, requests) = mpsc::channel(limits.queued_requests);
+    let member = app.swarms.member();
+    let swarm_is_free = app.swarm_access.is_free_for(connection).unwrap_or(false);
     let door = Arc::new(Door {
+        member: member.clone(),
+        swarm_is_free,
+        connection: connection.cloned(),
         gate: Arc::new(Mutex::new(Gate::new(limits, Instant::now()))),
         inbox,
         requests: Mutex::new(Some(requests)),
         connected: Arc::new(Notify::new()),
         ended: ended.clone(),
-        cut: connection.map(|c| c.cut.clone()),
         caller,
-        backend,
-        answer_time: limits.answer_time,
-        tasks: tasks.clone(),
+        app: app.clone(),
     });
     socket.extensions.insert(Connected(door.connected.clone()));
     socket.on_disconnect(move || {
         ended.cancel();
+        member.leave(None);
         async {}
     });
     socket.on_fallback(Listening(door));
@@ -180,11 +179,12 @@ struct Door<B> {
     requests: Mutex<Option<mpsc::Receiver<Box<Incoming>>>>,
     connected: Arc<Notify>,
     ended: CancellationToken,
-    cut: Option<CancellationToken>,
+    connection: Option<Connection>,
     caller: Caller,
-    backend: B,
-    answer_time: Duration,
-    tasks: TaskTracker,
+    member: SwarmMember,
+    /// Introductions need no token here.
+    swarm_is_free: bool,
+    app: App<B>,
 }
 
 struct Listening<B>(Arc<Door<B>>);
@@ -203,28 +203,56 @@ impl<B: Backend> Door<B> {
         if self.ended.is_cancelled() {
             return;
         }
-        let outgoing = Outgoing::new(socket, self.ended.clone(), self.cut.clone());
+        let cut = self.connection.as_ref().map(|connection| connection.cut.clone());
+        let outgoing = Outgoing::new(socket, self.ended.clone(), cut);
         let verdict = self
             .gate
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .handle_message(Instant::now(), bytes(&packet));
         match verdict {
-            Verdict::Pass => self.queue(packet, ack, outgoing),
+            Verdict::Pass => self.on_packet(packet, ack, outgoing),
             Verdict::Refuse(failure) => outgoing.try_refuse(ack, &failure),
             Verdict::End(failure) => {
                 outgoing.try_refuse(None, &failure);
                 self.ended.cancel();
-                self.tasks.spawn(async move { outgoing.close().await });
+                self.app.tasks.spawn(async move { outgoing.close().await });
             }
         }
     }
 
-    fn queue(&self, packet: Value, ack: Option<i64>, outgoing: Outgoing) {
-        let text = match &packet {
-            Value::Str(text, None) => Ok(text.as_str().to_owned()),
-            _ => Err(Failure::new(Code::InvalidRequest, "No event has binary attachments.")),
+    /// What goes to other members of a swarm goes at once; everything else waits for its turn with the session.
+    fn on_packet(&self, packet: Value, ack: Option<i64>, outgoing: Outgoing) {
+        let Value::Str(text, None) = &packet else {
+            let failure = Failure::new(Code::InvalidRequest, "No event has binary attachments.");
+            return self.queue(Err(failure), ack, outgoing);
         };
+        match SwarmEvent::read(text.as_str()) {
+            Some(SwarmEvent::Relay { kind, payload }) => {
+                let answer = self.member.relay(kind, payload);
+                outgoing.try_answer(ack, answer.map(|()| Empty {}));
+            }
+            Some(SwarmEvent::Announce(asked)) if self.swarm_is_free => {
+                let list =
+                    asked.and_then(|Announce { hash }| self.member.announce(|| self.line(&outgoing), hash));
+                if let Ok(list) = &list {
+                    outgoing.try_emit("peer-list", list);
+                }
+                outgoing.try_answer(ack, list);
+            }
+            Some(SwarmEvent::Leave(asked)) => {
+                let left = asked.map(|LeaveSwarm { hash }| self.member.leave(hash.as_ref()));
+                outgoing.try_answer(ack, left.map(|()| Empty {}));
+            }
+            _ => self.queue(Ok(text.as_str().to_owned()), ack, outgoing),
+        }
+    }
+
+    fn line(&self, outgoing: &Outgoing) -> Line {
+        Line::SocketIo(Arc::new(SocketIoLine::new(outgoing.socket().clone(), self.connection.clone())))
+    }
+
+    fn queue(&self, text: Result<String, Failure>, ack: Option<i64>, outgoing: Outgoing) {
         self.start_session(&outgoing);
         if self.inbox.try_send(Box::new(Incoming { text, ack })).is_err() {
             outgoing.try_refuse(ack, &Failure::new(Code::Busy, "Too many requests are waiting. Try again."));
@@ -238,15 +266,14 @@ impl<B: Backend> Door<B> {
             return;
         };
         let session = Session::new(
-            self.backend.clone(),
+            self.app.clone(),
             self.caller.clone(),
             outgoing.clone(),
             self.gate.clone(),
-            self.answer_time,
-            self.tasks.clone(),
+            (self.member.clone(), self.line(outgoing)),
         );
         let span = tracing::debug_span!("socket", session = %self.caller.session.0);
-        self.tasks.spawn(session.run(requests, self.connected.clone()).instrument(span));
+        self.app.tasks.spawn(session.run(requests, self.connected.clone()).instrument(span));
     }
 }
 

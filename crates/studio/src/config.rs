@@ -2,8 +2,12 @@
 //!
 //! `config.example.toml` at the top of the repository documents every key; a test holds it equal to [`Config::default`].
 
+mod limits;
+
+use self::limits::{RawLimits, RawSwarm};
 use crate::worker::MAX_WORKERS;
 use serde::Deserialize;
+use signaling::{Limits, SwarmAccess};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +42,10 @@ pub struct Config {
     pub hardware_decoding: bool,
     pub data_dir: PathBuf,
     pub obs: ObsConfig,
+    /// Who is introduced to others that want the same file.
+    pub swarm: SwarmAccess,
+    /// What one caller may cost in signaling.
+    pub limits: Limits,
 }
 
 /// Where the parts around OBS are found; `None` means the usual place.
@@ -57,6 +65,8 @@ pub struct RawConfig {
     pub rooms: RawRooms,
     pub storage: RawStorage,
     pub obs: RawObs,
+    pub swarm: RawSwarm,
+    pub limits: RawLimits,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -152,6 +162,8 @@ impl Config {
             hardware_decoding: true,
             data_dir,
             obs: ObsConfig::default(),
+            swarm: SwarmAccess::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -202,6 +214,9 @@ impl Config {
         }
         config.obs =
             ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };
+        config.swarm = raw.swarm.check_into(&mut config.limits)?;
+        raw.limits.check_into(&mut config.limits)?;
+        config.limits.live.grace = config.grace;
         Ok(config)
     }
 }
@@ -321,6 +336,8 @@ mod tests {
             ("[[media.ice_servers]]\nurls = ['http://x']", "stun:"),
             ("[obs]\nslots = 0", "1 to 16"),
             ("[rooms]\nmax_peer = 3", "unknown field `max_peer`"),
+            ("[swarm]\naccess = 'all'", "`swarm.access` is `all`"),
+            ("[limits]\nrefusals = 0", "`limits.refusals` is `0`"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -93,7 +93,12 @@ impl Engine {
         let stage = tokio::spawn(stage.run());
 
         let origins = AllowedOrigins::parse(&config.allowed_origins).context("`listen.allowed_origins`")?;
-        let pages = signaling::Config { origins, ..signaling::Config::new(config.control_listen) };
+        let pages = signaling::Config {
+            origins,
+            swarm: config.swarm,
+            limits: config.limits.clone(),
+            ..signaling::Config::new(config.control_listen)
+        };
         let server = Server::start(pages, handle.clone())
             .await
             .context("another Greenroom may be running; end it, or choose another port with --listen")?;

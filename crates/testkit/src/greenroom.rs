@@ -101,7 +101,9 @@ impl Server {
             "[listen]\ncontrol = \"127.0.0.1:0\"\nlan = \"127.0.0.1:0\"\n\
              [media]\nport = 0\nannounced = [\"127.0.0.1\"]\nmax_incoming_bitrate = 100000000\ngather = {gather}\n\
              [rooms]\nmax_peers = 500\ngrace_secs = {}\n[storage]\ndata_dir = {}\n\
-             [obs]\nmedia_worker = {}\nplugin = {}\nsocket = {}\n",
+             [obs]\nmedia_worker = {}\nplugin = {}\nsocket = {}\n\
+             [limits]\nconnections = 20000\nevents_per_second = 1000000\nevent_burst = 1000000\n\
+             bytes_per_second = 1000000000\nbyte_burst = 1000000000\n",
             Self::GRACE.as_secs(),
             path("data"),
             path("none"),
@@ -129,6 +131,10 @@ impl Server {
             return Ok(server);
         }
         bail!("greenroomd ended: {}", fs::read_to_string(server.folder.join("log")).unwrap_or_default())
+    }
+
+    pub fn control(&self) -> SocketAddr {
+        self.control
     }
 
     pub fn pid(&self) -> u32 {

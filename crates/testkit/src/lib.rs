@@ -8,6 +8,7 @@
 pub mod camera;
 pub mod churn;
 pub mod connection;
+pub mod crowd;
 pub mod dtls_client;
 pub mod floor;
 pub mod greenroom;

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("greenroom-frame-ipc", &[]),
     ("greenroom-rooms", &["greenroom-wire"]),
     ("greenroom-sfu", &["greenroom-wire", "greenroom-rtp"]),
-    ("greenroom-signaling", &["greenroom-wire"]),
+    ("greenroom-signaling", &["greenroom-wire", "greenroom-rooms"]),
     ("greenroom-outputs", &["greenroom-wire"]),
     ("greenroom-media", &["greenroom-wire", "greenroom-rtp", "greenroom-frame-ipc"]),
     ("greenroom-obs-plugin", &["greenroom-frame-ipc"]),

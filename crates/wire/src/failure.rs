@@ -43,6 +43,8 @@ pub enum Code {
     RoomFull,
     RoomClosed,
     SlotTaken,
+    /// Somebody publishes in this room already.
+    DuplicatePublisher,
     /// The thing has moved on and does not go back (HTTP 409).
     Conflict,
     NotJoined,

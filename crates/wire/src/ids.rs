@@ -48,6 +48,8 @@ id! {
     DataProducerId
     /// One data channel a client receives on.
     DataConsumerId
+    /// One connection in the swarms, as others know it.
+    SwarmPeerId
     /// One invite; its token is another, secret string.
     InviteId
     /// An in-process consumer that feeds an output.

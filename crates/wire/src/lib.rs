@@ -8,12 +8,14 @@ pub mod dashboard;
 pub mod failure;
 pub mod ids;
 pub mod link;
+pub mod live;
 pub mod name;
 pub mod obs;
 pub mod ortc;
 pub mod rest;
 pub mod sfu;
 pub mod stats;
+pub mod swarm;
 
 pub use failure::{Code, Failure};
 pub use ids::*;

@@ -126,6 +126,7 @@ pub enum PeerRequest {
     Chat(Chat),
     RaiseHand(RaiseHand),
     SetDisplayName(SetDisplayName),
+    Signal(Signal),
     LeaveRoom,
 }
 
@@ -366,6 +367,16 @@ pub struct SetDisplayName {
     pub display_name: DisplayName,
 }
 
+/// For the peer `to` alone; the server does not look into it.
+#[derive(Clone, Debug, Deserialize, TS)]
+#[ts(export)]
+pub struct Signal {
+    pub to: PeerId,
+    /// simple-peer's objects, or any other JSON.
+    #[ts(type = "unknown")]
+    pub signal: Value,
+}
+
 /// What the server tells a peer unasked. The event's name is the variant's in kebab-case ([`Notice::event`]).
 #[derive(Clone, Debug, Serialize, TS)]
 #[serde(tag = "event", content = "data", rename_all = "kebab-case", rename_all_fields = "camelCase")]
@@ -487,6 +498,12 @@ pub enum Notice {
     HandRaised {
         peer_id: PeerId,
         raised: bool,
+    },
+    /// As the peer `from` sent it.
+    Signal {
+        from: PeerId,
+        #[ts(type = "unknown")]
+        signal: Value,
     },
     Kicked {
         reason: String,

@@ -2,6 +2,7 @@
 
 mod data;
 mod entering;
+mod introductions;
 mod random_walk;
 mod show;
 mod world;

@@ -5,6 +5,7 @@ use futures_util::{SinkExt, StreamExt};
 use greenroom_signaling::{
     Backend, Caller, Config, DashboardFeed, Limits, Outbox, Preview, Server, SessionId,
 };
+use rooms::Grant;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use uuid::Uuid;
 use wire::dashboard::{Level, Snapshot};
@@ -37,6 +39,7 @@ struct State {
     snapshot: watch::Sender<Arc<Snapshot>>,
     levels: watch::Sender<Arc<Vec<Level>>>,
     previews: Option<mpsc::Sender<Preview>>,
+    revocations: watch::Sender<u64>,
     /// Each request waits for one permit when set.
     brake: Option<Arc<tokio::sync::Semaphore>>,
 }
@@ -57,6 +60,7 @@ impl Studio {
             snapshot: watch::Sender::default(),
             levels: watch::Sender::default(),
             previews: None,
+            revocations: watch::Sender::default(),
             brake: None,
         })))
     }
@@ -67,6 +71,10 @@ impl Studio {
 
     fn note(&self, line: impl Into<String>) {
         self.0.lock().unwrap().log.push(line.into());
+    }
+
+    pub fn revoke(&self) {
+        self.0.lock().unwrap().revocations.send_modify(|count| *count += 1);
     }
 
     pub fn become_unhealthy(&self) {
@@ -227,6 +235,27 @@ impl Backend for Studio {
             OwnerRequest::ListInvites(_) => Ok(OwnerReply::Invites(vec![])),
             _ => Ok(OwnerReply::Done {}),
         }
+    }
+
+    async fn grant(&self, token: Option<String>, room: Option<RoomId>) -> Result<Grant, Failure> {
+        let token = token.ok_or(Failure::new(Code::InviteRequired, "This room needs an invite."))?;
+        let revoked = *self.0.lock().unwrap().revocations.borrow() > 0;
+        match (token.as_str(), room.as_ref().map(RoomId::as_str)) {
+            (OWNER, _) => Ok(Grant { invite: None, may_publish: true, seats: usize::MAX }),
+            ("guest-of-show", None | Some("show")) if revoked => {
+                Err(Failure::new(Code::InviteRevoked, "The host took this invite link back."))
+            }
+            ("guest-of-show", None | Some("show")) => {
+                let invite = Some(wire::InviteId(Uuid::from_u128(1)));
+                Ok(Grant { invite, may_publish: true, seats: 5 })
+            }
+            ("guest-of-show", _) => Err(Failure::new(Code::InviteOtherRoom, "Another room's.")),
+            _ => Err(Failure::new(Code::InviteInvalid, "This invite link is not valid.")),
+        }
+    }
+
+    fn revocations(&self) -> watch::Receiver<u64> {
+        self.0.lock().unwrap().revocations.subscribe()
     }
 
     fn is_owner_token(&self, token: &str) -> bool {
@@ -428,6 +457,76 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Ok(Message::Text(text)) => return Some(text.to_string()),
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// A plain WebSocket with JSON messages that have a `type`.
+pub struct Plain {
+    socket: WebSocketStream<TcpStream>,
+    /// What came while something else was waited for.
+    pub heard: VecDeque<Value>,
+}
+
+impl Plain {
+    /// The status, when it is not upgraded.
+    pub async fn open(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
+        use tokio_tungstenite::tungstenite::Error;
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            request
+                .headers_mut()
+                .insert(name.to_lowercase().parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let stream = TcpStream::connect(address).await.unwrap();
+        match client_async(request, stream).await {
+            Ok((socket, _)) => Ok(Self { socket, heard: VecDeque::new() }),
+            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub async fn say(&mut self, message: Value) {
+        self.say_text(&message.to_string()).await;
+    }
+
+    pub async fn say_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    pub async fn try_say(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).await.is_ok()
+    }
+
+    /// The next message of that type.
+    pub async fn hear(&mut self, kind: &str) -> Value {
+        loop {
+            if let Some(at) = self.heard.iter().position(|said| said["type"] == kind) {
+                return self.heard.remove(at).unwrap();
+            }
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    self.heard.push_back(serde_json::from_str(&text).unwrap())
+                }
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+                other => panic!("{kind} comes: {other:?}, after {:?}", self.heard),
+            }
+        }
+    }
+
+    /// Reads until the end; the code it was closed with.
+    pub async fn end(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("it ends in time") {
+                Some(Ok(Message::Text(text))) => self.heard.push_back(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
             }
         }
     }

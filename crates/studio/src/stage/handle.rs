@@ -4,7 +4,7 @@ use crate::doors::Doors;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::InstallError;
 use crate::obs_watch::ObsWatch;
-use rooms::OwnerToken;
+use rooms::{Grant, OwnerToken};
 use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub struct StudioHandle {
     /// *Request* kind: when full, `busy`.
     requests: mpsc::Sender<Request>,
     owner: OwnerToken,
+    revocations: watch::Sender<u64>,
     outside: Outside,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     levels: watch::Receiver<Arc<Vec<Level>>>,
@@ -51,6 +52,11 @@ pub(super) enum Request {
         request: Box<OwnerRequest>,
         answer: Answer<OwnerReply>,
     },
+    Grant {
+        token: Option<String>,
+        room: Option<RoomId>,
+        answer: Answer<Grant>,
+    },
     Health(oneshot::Sender<Health>),
     Rooms(oneshot::Sender<Vec<RoomSummary>>),
     Room(RoomId, Answer<RoomDetails>),
@@ -75,7 +81,7 @@ impl StudioHandle {
         snapshot: watch::Receiver<Arc<Snapshot>>,
         levels: watch::Receiver<Arc<Vec<Level>>>,
     ) -> Self {
-        Self { requests, owner, outside, snapshot, levels }
+        Self { requests, owner, revocations: watch::Sender::default(), outside, snapshot, levels }
     }
 
     /// Tells everybody that the engine closes and when to come back; nobody joins from now on.
@@ -147,8 +153,18 @@ impl Backend for StudioHandle {
             OwnerRequest::InstallObsPlugin => self.outside.obs.install().await.map_err(plugin_failure)?,
             OwnerRequest::RemoveObsPlugin => self.outside.obs.remove().await.map_err(plugin_failure)?,
             request => {
+                let ends_tokens = matches!(
+                    request,
+                    OwnerRequest::RevokeInvite(..)
+                        | OwnerRequest::UpdateRoom(..)
+                        | OwnerRequest::DeleteRoom(_)
+                );
                 let request = Box::new(request);
-                return self.ask(|answer| Request::Owner { request, answer }).await?;
+                let reply = self.ask(|answer| Request::Owner { request, answer }).await?;
+                if ends_tokens {
+                    self.revocations.send_modify(|count| *count += 1);
+                }
+                return reply;
             }
         }
         Ok(OwnerReply::Done {})
@@ -156,6 +172,14 @@ impl Backend for StudioHandle {
 
     fn is_owner_token(&self, token: &str) -> bool {
         self.owner.matches(token)
+    }
+
+    async fn grant(&self, token: Option<String>, room: Option<RoomId>) -> Result<Grant, Failure> {
+        self.ask(|answer| Request::Grant { token, room, answer }).await?
+    }
+
+    fn revocations(&self) -> watch::Receiver<u64> {
+        self.revocations.subscribe()
     }
 
     async fn health(&self) -> Health {

@@ -204,6 +204,10 @@ impl Stage {
                 let reply = self.owner_request(*request).await;
                 let _ = answer.send(reply);
             }
+            Request::Grant { token, room, answer } => {
+                let grant = self.rooms.grant(self.clock.now(), token.as_deref(), room.as_ref());
+                let _ = answer.send(grant.map_err(Failure::from));
+            }
             Request::Health(answer) => drop(answer.send(self.health())),
             Request::Rooms(answer) => drop(answer.send(self.rooms.active_rooms())),
             Request::Room(room, answer) => {

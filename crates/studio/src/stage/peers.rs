@@ -148,6 +148,9 @@ impl Stage {
             PeerRequest::SetDisplayName(SetDisplayName { display_name }) => {
                 self.change(session, PeerCommand::SetDisplayName(display_name)).await
             }
+            PeerRequest::Signal(Signal { to, signal }) => {
+                self.change(session, PeerCommand::Signal { to, signal }).await
+            }
             PeerRequest::LeaveRoom => self.change(session, PeerCommand::Leave).await,
         }
     }
