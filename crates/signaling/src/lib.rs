@@ -9,6 +9,8 @@ pub mod config;
 mod connection;
 mod dashboard;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gate;
 mod guard;
 mod line;

@@ -80,7 +80,7 @@ struct Connected<B> {
 /// A client's message. What else it holds is its own business.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Said {
+pub(crate) struct Said {
     #[serde(rename = "type")]
     kind: LiveKind,
     room_id: Option<RoomId>,
@@ -152,6 +152,9 @@ impl<B: Backend> Connected<B> {
     }
 
     async fn join(&mut self, said: Said) -> Result<(), Failure> {
+        if self.app.live.seat(self.session).is_some() {
+            return Err(rooms::Refusal::AlreadyJoined.into());
+        }
         let room = said.room_id.ok_or_else(|| invalid("Say `roomId`: which room it is about."))?;
         let user = said.user_id.ok_or_else(|| invalid("Say `userId`: who you are in the room."))?;
         let asked: LiveJoin = match &said.payload {

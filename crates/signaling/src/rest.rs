@@ -270,6 +270,14 @@ async fn read<B: Backend, T: DeserializeOwned>(app: &App<B>, request: Request) -
     parse::object(std::str::from_utf8(&bytes).map_err(|_| invalid("The body is not UTF-8."))?)
 }
 
+/// Each body, for fuzzing.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_anything(text: &str) {
+    let _ = (parse::object::<CreateRoom>(text), parse::object::<UpdateRoom>(text));
+    let _ = (parse::object::<CreateInvite>(text), parse::object::<AddToObs>(text));
+    let _ = (room_id(text), title_fits(Some(text)));
+}
+
 fn room_id(text: &str) -> Result<RoomId, Failure> {
     RoomId::parse(text).map_err(|error| invalid(format!("{error}.")))
 }

@@ -103,7 +103,7 @@ async fn serve(channel: &mut Channel, member: &SwarmMember, line: TextLine) -> E
 }
 
 #[derive(Deserialize)]
-struct Kind {
+pub(crate) struct Kind {
     #[serde(rename = "type")]
     kind: String,
 }

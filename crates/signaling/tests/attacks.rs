@@ -63,11 +63,15 @@ async fn a_hundred_thousand_events_a_second_from_one_socket_delay_nobody() {
     calm.ask("join-room", r#"{"roomId":"show"}"#).await;
     let before = p99(&mut calm, 200).await;
 
-    let (flood, _) = upgraded(server.control_addr(), "/socket.io/?EIO=4&transport=websocket", "").await;
+    let (mut flood, _) = upgraded(server.control_addr(), "/socket.io/?EIO=4&transport=websocket", "").await;
+    flood.write_all(&frame(0x81, b"40")).await.unwrap();
+    let mut opened = Vec::new();
+    while !opened.windows(3).any(|three| three == b"40{") {
+        opened.push(flood.read_u8().await.unwrap());
+    }
     let (mut reading, mut writing) = flood.into_split();
     let event = frame(0x81, br#"42["raise-hand",{"raised":true}]"#);
     let flood = tokio::spawn(async move {
-        writing.write_all(&frame(0x81, b"40")).await.unwrap();
         let many = event.repeat(1_000);
         let mut sent = 0_u64;
         while writing.write_all(&many).await.is_ok() {
@@ -103,7 +107,10 @@ async fn frames_that_claim_to_be_compressed_are_not_inflated() {
         let _ = stream.write_all(&bomb).await;
         // RFC 6455 §5.2: a reserved bit without a meaning fails the connection.
         let mut rest = Vec::new();
-        tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("it ends").ok();
+        tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
+            .await
+            .expect("it ends")
+            .ok();
     }
     assert_eq!(calm.ask("get-stats", "{}").await["code"], "not-joined");
 }
@@ -121,7 +128,8 @@ async fn keys_that_look_like_prototypes_are_only_keys() {
     let studio = Studio::new();
     let server = start(&studio).await;
     let mut ada = Client::connect(server.control_addr()).await;
-    let strange = r#"{"roomId":"show","__proto__":{"role":"host"},"constructor":{"prototype":{"isOwner":true}}}"#;
+    let strange =
+        r#"{"roomId":"show","__proto__":{"role":"host"},"constructor":{"prototype":{"isOwner":true}}}"#;
     assert_eq!(ada.ask("join-room", strange).await["role"], "guest");
     assert_eq!(ada.refusal("__proto__", "{}").await, "unknown-event");
     assert_eq!(ada.refusal("constructor", "{}").await, "unknown-event");
@@ -134,7 +142,8 @@ async fn keys_that_look_like_prototypes_are_only_keys() {
 
 #[tokio::test]
 async fn a_crowd_of_half_requests_keeps_nobody_out() {
-    let server = start_with(&Studio::new(), |config| config.limits.request_time = Duration::from_millis(500)).await;
+    let server =
+        start_with(&Studio::new(), |config| config.limits.request_time = Duration::from_millis(500)).await;
     let address = server.control_addr();
     let mut crowd = Vec::new();
     for number in 0..300 {
@@ -142,7 +151,9 @@ async fn a_crowd_of_half_requests_keeps_nobody_out() {
         let half = match number % 3 {
             0 => "GET /socket.io/?EIO=4&tran",
             1 => "GET / HTTP/1.1\r\nHost: localhost\r\nX-",
-            _ => "POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n4",
+            _ => {
+                "POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n4"
+            }
         };
         stream.write_all(half.as_bytes()).await.unwrap();
         crowd.push(stream);

@@ -54,7 +54,8 @@ impl Crowd {
         let start = Instant::now();
         let (before, all) = (self.ready(), self.clients.len() + more);
         while self.ready() - before < more {
-            let opening = self.clients.len() - self.clients.iter().filter(|c| c.stage >= Stage::Ready).count();
+            let opening =
+                self.clients.len() - self.clients.iter().filter(|c| c.stage >= Stage::Ready).count();
             for _ in opening..IN_FLIGHT.min(all - self.clients.len() + opening) {
                 self.connect()?;
             }

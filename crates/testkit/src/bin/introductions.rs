@@ -69,8 +69,12 @@ fn main() -> Result<()> {
             it.latency.p99.as_secs_f64() * 1e3
         );
     };
-    println!("                       storm of    memory per    messages     messages     half load      median      p99");
-    println!("                       {SOCKETS}     idle socket   a second     a CPU s      messages/s    (at half load)");
+    println!(
+        "                       storm of    memory per    messages     messages     half load      median      p99"
+    );
+    println!(
+        "                       {SOCKETS}     idle socket   a second     a CPU s      messages/s    (at half load)"
+    );
     row("socket.io 4 on Node", &theirs);
     row("Greenroom", &ours);
     println!("{held} idle sockets held for {} s, {:.1} kB each", HOLD.as_secs(), octets_held / 1024.0);
@@ -121,7 +125,7 @@ fn settle(crowd: &mut Crowd) -> Result<()> {
 /// One who sends to another, by name.
 struct Pair {
     from: usize,
-    to: usize,
+    /// What the server calls the other one.
     name: String,
 }
 
@@ -137,8 +141,10 @@ fn introduce(crowd: &mut Crowd) -> Result<Vec<Pair>> {
         let end = Instant::now() + Duration::from_secs(10);
         while names.iter().any(Option::is_none) {
             crowd.turn(Duration::from_millis(50), |number, text| {
-                let list = serde_json::from_str::<Value>(&text[2..]).ok().filter(|list| list[0] == "peer-list");
-                if let (Some(list), Some(pair)) = (list, number.checked_sub(WARM_UP).map(|number| number / 2)) {
+                let list =
+                    serde_json::from_str::<Value>(&text[2..]).ok().filter(|list| list[0] == "peer-list");
+                if let (Some(list), Some(pair)) = (list, number.checked_sub(WARM_UP).map(|number| number / 2))
+                {
                     names[pair] = Some(list[1]["peers"][0].as_str().unwrap_or_default().to_owned());
                 }
             })?;
@@ -148,7 +154,7 @@ fn introduce(crowd: &mut Crowd) -> Result<Vec<Pair>> {
         }
         if second {
             let pair = |(pair, name): (usize, Option<String>)| {
-                Some(Pair { from: WARM_UP + pair * 2 + 1, to: WARM_UP + pair * 2, name: name? })
+                Some(Pair { from: WARM_UP + pair * 2 + 1, name: name? })
             };
             return Ok(names.into_iter().enumerate().filter_map(pair).collect());
         }
@@ -183,7 +189,10 @@ fn relay(crowd: &mut Crowd, pairs: &[Pair], time: Duration) -> Result<u64> {
             }
         })?;
         if Instant::now() > end + Duration::from_secs(10) {
-            bail!("messages were lost: {} pairs wait", arrived.iter().filter(|count| **count < BURST).count());
+            bail!(
+                "messages were lost: {} pairs wait",
+                arrived.iter().filter(|count| **count < BURST).count()
+            );
         }
     }
     Ok(messages)
@@ -254,7 +263,8 @@ impl Reference {
             .with_context(|| format!("cannot start {}", script.display()))?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-        let address = line.trim().trim_start_matches("http://").parse().context("it says where it listens")?;
+        let address =
+            line.trim().trim_start_matches("http://").parse().context("it says where it listens")?;
         Ok(Self { child, address })
     }
 }
