@@ -6,8 +6,8 @@ use crate::slate::{self, Image};
 use crate::sound::{Chunk, SoundLine};
 use crate::timing::{Canvas, PictureLag};
 use frame_ipc::{
-    AudioBuffer, AudioInfo, Copied, Disconnect, Event, Look, MAX_CHANNELS, Matrix, PixelFormat, Reader,
-    Rotation, VideoBuffer, VideoInfo, now_ns,
+    AudioBuffer, AudioInfo, Copied, Disconnect, Event, Look, MAX_CHANNELS, Matrix, PixelFormat, Pixels,
+    Reader, Rotation, VideoBuffer, VideoInfo, now_ns,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
@@ -35,7 +35,7 @@ pub struct Picture<'a> {
     pub width: u32,
     pub height: u32,
     /// Bytes and bytes per row; the third is empty for NV12.
-    pub planes: [(&'a [u8], u32); 3],
+    pub planes: [(Pixels<'a>, u32); 3],
     pub full_range: bool,
     pub matrix: Matrix,
     pub rotation: Rotation,
@@ -243,19 +243,28 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     fn show(&mut self, info: &VideoInfo) {
         let Link::Up { reader, .. } = &mut self.link else { return };
         let read_at = now_ns();
-        if !self.look.is_shown() || reader.copy_video(info, &mut self.picture) == Copied::Torn {
+        if !self.look.is_shown() {
             return;
         }
-        self.sink.picture(&Picture {
-            format: info.format,
-            width: info.width,
-            height: info.height,
-            planes: [self.picture.plane(0), self.picture.plane(1), self.picture.plane(2)],
-            full_range: info.full_range,
-            matrix: info.matrix,
-            rotation: info.rotation,
-            timestamp_ns: if info.still { read_at } else { info.timestamp_ns },
+        let sink = self.sink;
+        let copied = reader.lend_video(info, &mut self.picture, |planes| {
+            sink.picture(&Picture {
+                format: info.format,
+                width: info.width,
+                height: info.height,
+                planes,
+                full_range: info.full_range,
+                matrix: info.matrix,
+                rotation: info.rotation,
+                timestamp_ns: if info.still { read_at } else { info.timestamp_ns },
+            });
         });
+        if copied == Copied::Torn {
+            if let Some(trace) = &mut self.trace {
+                trace.torn(self.wishes.subject.plain_slot().unwrap_or_default());
+            }
+            return;
+        }
         let now = now_ns();
         reader.handed_over(info, read_at, now);
         let shown_ns = self.sink.canvas().shows_at(now);
@@ -344,7 +353,8 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
 }
 
 /// One line per picture for measurements, to the file named by `GREENROOM_OBS_TRACE`:
-/// slot, presentation time, arrival, written, read, handed to libobs, first seen; all in monotonic nanoseconds.
+/// slot, presentation time, arrival, written, read, handed to libobs, first seen, all in monotonic nanoseconds;
+/// and its number. Of one that was overwritten while it was read: slot, `torn`.
 struct Trace(BufWriter<File>);
 
 impl Trace {
@@ -356,8 +366,15 @@ impl Trace {
 
     fn picture(&mut self, slot: u8, info: &VideoInfo, read_at: u64, handed: u64, shown: u64) {
         let VideoInfo { timestamp_ns, arrival_ns, written_ns, .. } = info;
-        let _ =
-            writeln!(self.0, "{slot} {timestamp_ns} {arrival_ns} {written_ns} {read_at} {handed} {shown}");
+        let number = info.number();
+        let _ = writeln!(
+            self.0,
+            "{slot} {timestamp_ns} {arrival_ns} {written_ns} {read_at} {handed} {shown} {number}"
+        );
+    }
+
+    fn torn(&mut self, slot: u8) {
+        let _ = writeln!(self.0, "{slot} torn");
     }
 
     fn flush(&mut self) {

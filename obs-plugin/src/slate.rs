@@ -3,7 +3,7 @@
 use crate::font;
 use crate::reader::Picture;
 use crate::settings::CardStyle;
-use frame_ipc::{MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
+use frame_ipc::{MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Pixels, Rotation};
 
 /// What is written on a card.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +81,11 @@ impl Card {
             format: PixelFormat::I420,
             width,
             height,
-            planes: [(&self.luma, width), (&self.chroma[0], half), (&self.chroma[1], half)],
+            planes: [
+                (Pixels::Own(&self.luma), width),
+                (Pixels::Own(&self.chroma[0]), half),
+                (Pixels::Own(&self.chroma[1]), half),
+            ],
             full_range: false,
             matrix: Matrix::Bt709,
             rotation: Rotation::None,
@@ -235,7 +239,8 @@ mod tests {
         for (width, height) in [(1280, 720), (640, 360), (1920, 1080), (720, 1280)] {
             let mut card = Card::default();
             card.set_style([30, 30, 30], Some(image.clone()));
-            let (luma, stride) = card.draw(&words, width, height).planes[0];
+            let (pixels, stride) = card.draw(&words, width, height).planes[0];
+            let luma = pixels.to_vec();
             let rows: Vec<_> = luma.chunks(stride as usize).map(|row| row.contains(&INK)).collect();
             let lines = rows.windows(2).filter(|pair| !pair[0] && pair[1]).count();
             // The dots of some letters are lines of their own.
@@ -249,7 +254,7 @@ mod tests {
     fn a_card_has_the_name_in_its_middle() {
         let mut card = Card::default();
         let picture = card.draw(&named("Ada"), 640, 360);
-        let (luma, stride) = picture.planes[0];
+        let (luma, stride) = (picture.planes[0].0.to_vec(), picture.planes[0].1);
         assert_eq!((luma.len(), stride), (640 * 360, 640));
         assert_eq!(picture.planes[2].0.len(), 320 * 180);
         let ink: Vec<_> =
@@ -279,8 +284,8 @@ mod tests {
         let mut card = Card::default();
         card.set_style([255, 255, 255], None);
         let picture = card.draw(&named("Ada"), 640, 360);
-        assert_eq!(picture.planes[0].0[0], 235);
-        assert!(picture.planes[0].0.contains(&DARK_INK));
+        assert_eq!(picture.planes[0].0.to_vec()[0], 235);
+        assert!(picture.planes[0].0.to_vec().contains(&DARK_INK));
     }
 
     #[test]
@@ -290,13 +295,13 @@ mod tests {
         card.set_style([0, 0, 255], Some(Image { width: 100, height: 100, rgba: red }));
         assert_eq!(card.own_size(), (100, 100));
         let picture = card.draw(&named("Ada"), 640, 360);
-        let at =
-            |x: usize, y: usize| (picture.planes[0].0[y * 640 + x], picture.planes[1].0[y / 2 * 320 + x / 2]);
+        let (luma, chroma) = (picture.planes[0].0.to_vec(), picture.planes[1].0.to_vec());
+        let at = |x: usize, y: usize| (luma[y * 640 + x], chroma[y / 2 * 320 + x / 2]);
         assert_eq!((at(0, 180), at(320, 180)), ((32, 240), (63, 102)));
         assert_eq!((at(142, 0), at(496, 359)), ((63, 102), (63, 102)));
         // Of a file that lies, nothing is believed.
         card.set_style([0, 0, 255], Some(Image { width: 1 << 20, height: 1 << 20, rgba: vec![0; 16] }));
-        assert_eq!(card.draw(&named(""), 2, 2).planes[0].0[0], 32);
+        assert_eq!(card.draw(&named(""), 2, 2).planes[0].0.to_vec()[0], 32);
     }
 
     #[test]

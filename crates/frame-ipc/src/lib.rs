@@ -101,6 +101,7 @@ mod host;
 mod layout;
 mod mapping;
 mod message;
+mod pixels;
 mod reader;
 mod slot;
 mod socket;
@@ -109,6 +110,7 @@ mod subject;
 pub use host::{FOLLOWED, Followed, Host, SlotReaders};
 pub use layout::{MAX_AUDIO_FRAMES, MAX_CHANNELS, MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
 pub use message::{Look, Older, Report, Scene, SlotState};
+pub use pixels::{LentPixels, Pixels};
 pub use reader::{
     AudioBuffer, AudioInfo, Copied, Disconnect, Event, Reader, SlotInfo, VideoBuffer, VideoInfo, list_slots,
 };

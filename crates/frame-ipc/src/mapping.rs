@@ -1,9 +1,10 @@
 //! The one place with `unsafe`: memory that another process may change at any moment.
 //!
-//! Nobody outside gets a pointer or a reference into a mapping. Every access is an atomic load or store of
+//! Nobody outside gets a reference into a mapping but to atomic words. Every access of ours is an atomic load or store of
 //! eight bytes, so a process writing at the same time is a wrong picture at worst, never a data race.
 #![allow(unsafe_code)]
 
+use crate::pixels::LentPixels;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -90,6 +91,19 @@ impl ReadMap {
             rest.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()[..rest.len()]);
         }
         true
+    }
+
+    /// `length` bytes from `offset`, a multiple of 8, as they are and while they change. `None`: outside the mapping.
+    pub(crate) fn lend(&self, offset: usize, length: usize) -> Option<LentPixels<'_>> {
+        LentPixels::new(self.0.range(offset, length)?, length)
+    }
+
+    /// Whether the cell at `offset` holds number `number` or a later one, or will in a moment.
+    pub(crate) fn has_reached(&self, offset: usize, number: u64) -> bool {
+        match self.0.range(offset, 8) {
+            Some([word]) => u64::from_le(word.load(Ordering::Acquire)) >= writing(number),
+            _ => false,
+        }
     }
 
     /// Whether the cell at `offset` holds number `number`, whole. Asked before reading it …

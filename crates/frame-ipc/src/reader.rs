@@ -6,6 +6,7 @@ use crate::layout::{
 };
 use crate::mapping::ReadMap;
 use crate::message::{Look, MAJOR, MAX_TO_READER, MINOR, Older, Report, SlotState, ToHost, ToReader};
+use crate::pixels::Pixels;
 use crate::socket::{Received, connect, receive, send};
 use crate::subject::Subject;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,6 +14,19 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// `None`: the planes do not begin at words.
+fn lent_planes<'a>(map: &'a ReadMap, at: usize, info: &VideoInfo) -> Option<[(Pixels<'a>, u32); 3]> {
+    let sizes = planes(info.format, info.width, info.height)?;
+    let mut lent = [(Pixels::Own(&[]), 0); 3];
+    let mut start = at;
+    for ((size, stride), place) in sizes.iter().zip(info.strides).zip(&mut lent) {
+        let length = size.rows * stride as usize;
+        *place = (Pixels::Lent(map.lend(start, length)?), stride);
+        start += length;
+    }
+    Some(lent)
+}
 
 /// A connection to a host, for one subject. Ends with the first [`Disconnect`].
 pub struct Reader {
@@ -56,6 +70,13 @@ pub struct VideoInfo {
     pub written_ns: u64,
     strides: [u32; 3],
     pixels: u32,
+}
+
+impl VideoInfo {
+    /// Of the pictures the host wrote, whether or not each was announced to this reader.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// The chunk of sound that can be copied now, if it is not overwritten first.
@@ -248,6 +269,43 @@ impl Reader {
             start = end;
         }
         Copied::Whole
+    }
+
+    /// Lends the picture's planes, with bytes per row, to `take`, which copies them, out of the ring itself: each byte is
+    /// copied once instead of twice. `Torn`: it was overwritten meanwhile, and what `take` has means nothing. That cannot
+    /// happen unless the host writes [`SPARE_CELLS`] pictures while `take` works: where it is nearer, and it overwrites the oldest
+    /// first, `buffer` is lent, with a copy that is known to be whole, or `take` is not called.
+    pub fn lend_video(
+        &mut self,
+        info: &VideoInfo,
+        buffer: &mut VideoBuffer,
+        take: impl FnOnce([(Pixels<'_>, u32); 3]),
+    ) -> Copied {
+        let Some((map, shape)) = &self.ring else { return Copied::Torn };
+        let cell = shape.video_offset(info.number);
+        let near = info.number.saturating_add(u64::from(shape.video_cells.saturating_sub(SPARE_CELLS)));
+        if !map.is_whole(cell, info.number) {
+            self.tally.torn += 1;
+            return Copied::Torn;
+        }
+        let planes = lent_planes(map, cell + VIDEO_HEADER, info);
+        let Some(planes) = planes.filter(|_| !map.has_reached(shape.video_offset(near), near)) else {
+            if self.copy_video(info, buffer) == Copied::Torn {
+                return Copied::Torn;
+            }
+            let own: [_; 3] = std::array::from_fn(|i| {
+                let (bytes, stride) = buffer.plane(i);
+                (Pixels::Own(bytes), stride)
+            });
+            take(own);
+            return Copied::Whole;
+        };
+        take(planes);
+        if map.is_still_whole(cell, info.number) {
+            return Copied::Whole;
+        }
+        self.tally.torn += 1;
+        Copied::Torn
     }
 
     /// Copies the sound. Samples that are no numbers become silence, and none is louder than [`LOUDEST`].
@@ -539,5 +597,7 @@ impl Tally {
 pub const LOUDEST: f32 = 8.0;
 const MAX_AHEAD: u64 = 500_000_000;
 const MAX_BEHIND: u64 = 1_500_000_000;
+/// A picture that the host would reach after writing as many more is not lent.
+const SPARE_CELLS: u32 = 2;
 const MESSAGES_PER_CALL: usize = 256;
 const SAMPLES: usize = 256;

@@ -295,6 +295,54 @@ fn an_overwritten_picture_is_never_handed_on() {
 }
 
 #[test]
+fn a_picture_is_lent_unless_the_writer_is_near() {
+    let place = Place::new("lent");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_look(Look::PROGRAM);
+    shown(&host, 1);
+    for (after, expected) in [(0, Some(true)), (3, Some(true)), (4, Some(false)), (5, Some(false)), (6, None)]
+    {
+        write(&mut writer, 96, 64, 200 + after, now_ns());
+        let Event::Video(info) = next(&mut reader) else { panic!() };
+        for value in 0..after {
+            write(&mut writer, 96, 64, value, now_ns());
+        }
+        let mut lent = None;
+        let copied = reader.lend_video(&info, &mut VideoBuffer::default(), |planes| {
+            lent = Some(planes.iter().all(|(pixels, _)| matches!(pixels, Pixels::Lent(_))));
+            for (index, width) in [(0, 96), (1, 48), (2, 48)] {
+                let (pixels, stride) = &planes[index];
+                let bytes = pixels.to_vec();
+                let mut rows = bytes.chunks(*stride as usize);
+                assert!(rows.all(|row| row[..width].iter().all(|byte| *byte == 200 + after)));
+            }
+        });
+        assert_eq!((lent, copied == Copied::Whole), (expected, expected.is_some()), "{after} later");
+        while reader.next(now_ns()).unwrap().is_some() {}
+    }
+}
+
+#[test]
+fn what_is_overwritten_while_it_is_lent_is_told() {
+    let place = Place::new("lent-torn");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_look(Look::PROGRAM);
+    shown(&host, 1);
+    write(&mut writer, 64, 64, 7, now_ns());
+    let Event::Video(info) = next(&mut reader) else { panic!() };
+    let copied = reader.lend_video(&info, &mut VideoBuffer::default(), |_| {
+        for value in 0..6 {
+            write(&mut writer, 64, 64, value, now_ns());
+        }
+    });
+    assert_eq!(copied, Copied::Torn);
+}
+
+#[test]
 fn pictures_stay_whole_while_another_thread_writes_as_fast_as_it_can() {
     let place = Place::new("race");
     let host = Host::bind(&place.socket(), 1).unwrap();

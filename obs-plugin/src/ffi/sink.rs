@@ -67,7 +67,8 @@ impl Sink for ObsSource {
         frame.format = format;
         frame.range = range;
         // SAFETY: the three arrays are as long as libobs's declaration of the frame. libobs copies the planes and
-        // never writes to them; `frame_ipc` has checked that they are as long as the geometry says.
+        // never writes to them; `frame_ipc` has checked that they are as long as the geometry says, and their memory cannot
+        // vanish, though the host may write into it: then what libobs has copied is not shown for longer than until the next picture.
         unsafe {
             obs::video_format_get_parameters_for_format(
                 colours,

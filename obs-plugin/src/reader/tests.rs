@@ -23,7 +23,7 @@ struct Notebook(SyncSender<Seen>);
 
 impl Sink for Notebook {
     fn picture(&self, picture: &Picture<'_>) {
-        let _ = self.0.send(Seen::Picture(picture.width, picture.planes[0].0[0]));
+        let _ = self.0.send(Seen::Picture(picture.width, picture.planes[0].0.to_vec()[0]));
     }
 
     fn blank(&self) {
