@@ -1,41 +1,36 @@
 //! Plays a sender's 48,000 samples a second at our 48,000 a second, which are never quite the same.
+//!
+//! Between samples lies the polynomial of degree seven through the eight nearest. Its weights come from a table, once for both
+//! channels: this runs a hundred times a second for each guest.
 
 use super::{CHUNK, Chunk};
-use rubato::audioadapter_buffers::direct::SequentialSliceOfSlices;
-use rubato::{Adjustable, Async, FixedAsync, PolynomialDegree, Resampler};
 
 /// Samples waiting to be played, and the adjustable speed they are played at.
 pub struct Stretcher {
-    resampler: Async<f32>,
+    /// Left and right, of equal length. Begins with what the next sample's polynomial needs from before it.
     waiting: [Vec<f32>; 2],
+    /// Of the next sample to be played, in `waiting`; its whole part is at least [`BEFORE`].
+    position: f64,
+    speed: f64,
 }
 
 impl Default for Stretcher {
-    /// # Panics
-    /// Never: the arguments given here are within rubato's bounds.
     fn default() -> Self {
-        let resampler = Async::new_poly(
-            1.0,
-            1.0 + MAX_ADJUSTMENT,
-            PolynomialDegree::Septic,
-            CHUNK,
-            2,
-            FixedAsync::Output,
-        )
-        .expect("constant arguments within bounds");
-        Self { resampler, waiting: [Vec::new(), Vec::new()] }
+        let quiet = || vec![0.0; BEFORE];
+        Self { waiting: [quiet(), quiet()], position: BEFORE as f64, speed: 1.0 }
     }
 }
 
 impl Stretcher {
-    /// How many more samples the next chunk needs.
+    /// How many more samples the next chunk needs, at any speed.
     pub fn missing(&self) -> usize {
-        self.resampler.input_frames_next().saturating_sub(self.waiting[0].len())
+        let last = self.position + (CHUNK - 1) as f64 * (1.0 + MAX_BEND);
+        (last as usize + AFTER + 1).saturating_sub(self.waiting[0].len())
     }
 
-    /// Samples pushed and not yet heard: what waits here and what is inside the interpolation.
+    /// Samples pushed and not yet heard.
     pub fn held(&self) -> usize {
-        self.waiting[0].len() + self.resampler.output_delay()
+        (self.waiting[0].len() as f64 - self.position).round() as usize
     }
 
     /// Interleaved stereo.
@@ -52,41 +47,73 @@ impl Stretcher {
         }
     }
 
-    /// Drops up to `samples` of those waiting; returns how many.
-    pub fn skip(&mut self, samples: usize) -> usize {
-        let n = samples.min(self.waiting[0].len());
-        for channel in &mut self.waiting {
-            channel.drain(..n);
-        }
-        n
-    }
-
     /// The next chunk, played `speed` times as fast as it was recorded. What is missing is silence.
     pub fn pull(&mut self, speed: f64, chunk: &mut Chunk) {
-        let ratio = 1.0 / speed.clamp(1.0 - MAX_ADJUSTMENT / 2.0, 1.0 + MAX_ADJUSTMENT / 2.0);
-        // Only out-of-bounds ratios are refused, and this one is clamped.
-        let _ = self.resampler.set_resample_ratio(ratio, true);
-        let missing = self.missing();
-        self.push_silence(missing);
-        let needed = self.resampler.input_frames_next();
+        self.push_silence(self.missing());
+        // The pace changes along the chunk: no step to be heard.
+        let change = (speed.clamp(1.0 - MAX_BEND, 1.0 + MAX_BEND) - self.speed) / CHUNK as f64;
         let [left, right] = &self.waiting;
-        let input = [&left[..needed], &right[..needed]];
         let [out_left, out_right] = chunk;
-        let mut output = [&mut out_left[..], &mut out_right[..]];
-        let adapters = (
-            SequentialSliceOfSlices::new(&input, 2, needed),
-            SequentialSliceOfSlices::new_mut(&mut output, 2, CHUNK),
-        );
-        if let (Ok(input), Ok(mut output)) = adapters {
-            let done = self.resampler.process_into_buffer(&input, &mut output, None);
-            debug_assert!(done.is_ok_and(|(taken, given)| taken == needed && given == CHUNK));
+        for (left_out, right_out) in out_left.iter_mut().zip(out_right) {
+            let whole = self.position as usize;
+            let near = whole - BEFORE..whole + AFTER + 1;
+            let weights = weights(self.position - whole as f64);
+            *left_out = sum(&weights, left.get(near.clone()));
+            *right_out = sum(&weights, right.get(near));
+            self.speed += change;
+            self.position += self.speed;
         }
-        self.skip(needed);
+        let spent = self.position as usize - BEFORE;
+        for channel in &mut self.waiting {
+            channel.drain(..spent.min(channel.len()));
+        }
+        self.position -= spent as f64;
     }
 }
 
-/// Twice what is ever used: ±0.5 %, which nobody hears and which catches up 5 ms a second.
-const MAX_ADJUSTMENT: f64 = 0.01;
+fn sum(weights: &[f32; TAPS], samples: Option<&[f32]>) -> f32 {
+    let Some(samples) = samples.and_then(|samples| samples.first_chunk::<TAPS>()) else { return 0.0 };
+    weights.iter().zip(samples).map(|(weight, sample)| weight * sample).sum()
+}
+
+/// Of the samples around, for the value `part` of the way from one to the next.
+fn weights(part: f64) -> [f32; TAPS] {
+    let place = part * PARTS as f64;
+    let row = (place as usize).min(PARTS - 1);
+    let rest = (place - row as f64) as f32;
+    let (low, high) = (&TABLE[row], &TABLE[row + 1]);
+    std::array::from_fn(|tap| low[tap] + (high[tap] - low[tap]) * rest)
+}
+
+/// Lagrange's: row by row for each of the [`PARTS`] of the way; between two rows they are straight to two millionths.
+static TABLE: [[f32; TAPS]; PARTS + 1] = {
+    let mut table = [[0.0; TAPS]; PARTS + 1];
+    let mut row = 0;
+    while row <= PARTS {
+        let at = BEFORE as f64 + row as f64 / PARTS as f64;
+        let mut tap = 0;
+        while tap < TAPS {
+            let (mut weight, mut other) = (1.0, 0);
+            while other < TAPS {
+                if other != tap {
+                    weight *= (at - other as f64) / (tap as f64 - other as f64);
+                }
+                other += 1;
+            }
+            table[row][tap] = weight as f32;
+            tap += 1;
+        }
+        row += 1;
+    }
+    table
+};
+
+const TAPS: usize = 8;
+const BEFORE: usize = TAPS / 2 - 1;
+const AFTER: usize = TAPS / 2;
+const PARTS: usize = 512;
+/// The fastest and the slowest, either way; what is asked for is less.
+const MAX_BEND: f64 = 0.005;
 
 #[cfg(test)]
 mod tests {
