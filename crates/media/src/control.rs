@@ -97,7 +97,12 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
 /// Hands each record to its feed until the pipe ends.
 fn read_records(media: OwnedFd, routes: &Routes) {
     let mut records = Records::new(File::from(media));
+    // Feeds to which something came that their readers do not know of yet. At most all of them.
+    let mut news: Vec<Arc<Feed>> = Vec::new();
     loop {
+        if records.is_empty() {
+            news.drain(..).for_each(|feed| feed.inbox.announce());
+        }
         match records.next_record() {
             Ok(Some(record)) => {
                 let arrival_ns = record.arrival_ns;
@@ -112,6 +117,11 @@ fn read_records(media: OwnedFd, routes: &Routes) {
                 // Records of a feed that was just removed may still be in the pipe.
                 if let Some(feed) = routes.find(record.feed) {
                     feed.inbox.push(input);
+                    // Sound is taken at the next tick, without being told.
+                    let is_known = news.iter().any(|known| known.id == feed.id);
+                    if feed.kind == MediaKind::Video && !is_known {
+                        news.push(feed);
+                    }
                 }
             }
             Ok(None) => return,

@@ -110,9 +110,23 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct Queue {
     inputs: VecDeque<Input>,
+    /// Something came on which the reader can act: not just one more packet of a picture that is not yet whole.
+    urgent: bool,
+    /// RTP sequence number.
+    latest: Option<u16>,
     /// Somebody wants the reader to look around, even without input.
     nudged: bool,
     closed: bool,
+}
+
+impl Queue {
+    /// The last packet of a picture is, and what comes out of order: it shows a gap or fills one.
+    fn is_reason_to_wake(&mut self, packet: &[u8]) -> bool {
+        let Some(&[_, marker, high, low]) = packet.first_chunk() else { return false };
+        let number = u16::from_be_bytes([high, low]);
+        let follows = self.latest.replace(number).is_some_and(|latest| latest.wrapping_add(1) == number);
+        marker & 0x80 != 0 || !follows
+    }
 }
 
 impl Inbox {
@@ -122,19 +136,28 @@ impl Inbox {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        queue.urgent |= match &input {
+            Input::Packet { bytes, .. } => queue.is_reason_to_wake(bytes),
+            Input::SenderReport { .. } | Input::RoundTrip { .. } => false,
+        };
         queue.inputs.push_back(input);
-        drop(queue);
-        self.news.notify_one();
     }
 
-    /// Moves what is there into `taken`, after waiting up to `patience` for something. False: closed.
+    /// Wakes the reader if there is reason to. Apart from [`Self::push`], so that it wakes once for several packets.
+    pub fn announce(&self) {
+        if locked(&self.queue).urgent {
+            self.news.notify_one();
+        }
+    }
+
+    /// Moves what is there into `taken`, after waiting up to `patience` for something urgent. False: closed.
     pub fn wait(&self, patience: Duration, taken: &mut VecDeque<Input>) -> bool {
-        let idle = |queue: &mut Queue| queue.inputs.is_empty() && !queue.nudged && !queue.closed;
+        let idle = |queue: &mut Queue| !queue.urgent && !queue.nudged && !queue.closed;
         let (mut queue, _) = self
             .news
             .wait_timeout_while(locked(&self.queue), patience, idle)
             .unwrap_or_else(PoisonError::into_inner);
-        queue.nudged = false;
+        (queue.urgent, queue.nudged) = (false, false);
         taken.append(&mut queue.inputs);
         !queue.closed
     }
@@ -187,6 +210,29 @@ const CAPACITY: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reader_wakes_for_whole_pictures_and_for_gaps() {
+        let inbox = Inbox::default();
+        let mut taken = VecDeque::new();
+        // Sequence number, marked, and whether the reader is to be woken.
+        for (number, marked, wakes) in [
+            (65_534, false, true), // The first: whether it is in order nobody knows.
+            (65_535, false, false),
+            (0, true, true),
+            (1, false, false),
+            (3, false, true),
+            (2, false, true),
+            (4, true, true),
+        ] {
+            let [high, low] = u16::to_be_bytes(number);
+            let bytes = vec![0x80, u8::from(marked) << 7 | 96, high, low];
+            inbox.push(Input::Packet { arrival_ns: 0, bytes });
+            assert_eq!(std::mem::take(&mut locked(&inbox.queue).urgent), wakes, "{number}");
+        }
+        inbox.wait(Duration::ZERO, &mut taken);
+        assert_eq!(taken.len(), 7);
+    }
 
     #[test]
     fn a_full_inbox_drops_and_counts_and_a_closed_one_says_so() {

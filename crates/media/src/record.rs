@@ -38,6 +38,12 @@ impl<R: Read> Records<R> {
         Self { pipe, buffer: vec![0; READ_SIZE].into(), start: 0, end: 0 }
     }
 
+    /// No whole record is left: the next one has to come out of the pipe.
+    pub fn is_empty(&self) -> bool {
+        let left = &self.buffer[self.start..self.end];
+        left.first_chunk::<2>().is_none_or(|length| left.len() < usize::from(u16::from_le_bytes(*length)))
+    }
+
     /// The next record; `None` at the end of the pipe. A length no record can have is an error: what follows it
     /// cannot be made sense of.
     pub fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {

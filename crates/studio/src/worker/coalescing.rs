@@ -52,6 +52,11 @@ impl Coalescing {
         }
     }
 
+    /// How long to let the rest of a picture follow its first packet, after `silence` without any.
+    pub fn burst(&self, silence: Duration) -> Option<Duration> {
+        (self.allowed && silence >= BURST).then_some(BURST)
+    }
+
     pub fn gathers(&self) -> bool {
         matches!(self.mode, Mode::Gathering { .. })
     }
@@ -116,7 +121,7 @@ fn window_for(rate: f64) -> Option<Duration> {
 /// Half of it is what a guest in the next room is away by its Wi-Fi alone.
 const LONGEST: Duration = Duration::from_millis(2);
 /// After a silence the first packet is given this time for the rest of its picture to follow it.
-pub const BURST: Duration = Duration::from_micros(250);
+const BURST: Duration = Duration::from_micros(250);
 const SHORTEST: Duration = Duration::from_micros(500);
 /// Datagrams in one call, beyond which another one saves little.
 const ENOUGH: f64 = 8.0;
@@ -130,6 +135,14 @@ const RETRY: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_after_a_silence_a_packet_waits_for_others() {
+        let gathering = Coalescing::new(true);
+        assert_eq!(gathering.burst(Duration::from_millis(5)), Some(BURST));
+        assert_eq!(gathering.burst(Duration::from_micros(50)), None);
+        assert_eq!(Coalescing::new(false).burst(Duration::from_millis(5)), None);
+    }
 
     /// One second of `per_second` packets, each for `clients` of its room, in rounds as the choice makes them.
     fn run(

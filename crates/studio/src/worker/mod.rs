@@ -166,6 +166,7 @@ impl WorkerHandle {
             cpu_sampled: Instant::now(),
             coalescing: Coalescing::new(gather),
             idle: true,
+            received: Instant::now(),
         };
         thread::Builder::new().name(format!("forwarding-{index}")).spawn({
             let counters = counters.clone();
@@ -236,6 +237,8 @@ struct Driver {
     coalescing: Coalescing,
     /// The last round received nothing.
     idle: bool,
+    /// When the last round that did was over.
+    received: Instant,
 }
 
 /// Whether the thread goes on.
@@ -287,8 +290,9 @@ impl Driver {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        if pause.is_some() && self.idle && !ready.is_empty() {
-            thread::sleep(coalescing::BURST);
+        let burst = self.coalescing.burst(self.received.elapsed()).filter(|_| self.idle || pause.is_none());
+        if let Some(burst) = burst.filter(|_| ready.iter().any(|event| event.token() == SOCKET)) {
+            thread::sleep(burst);
         }
         Ok(())
     }
@@ -346,6 +350,10 @@ impl Driver {
         }
         if let Some(tcp) = tcp {
             tcp.receive(Instant::now(), sfu, pipe);
+        }
+        pipe.flush();
+        if !self.idle {
+            self.received = Instant::now();
         }
     }
 

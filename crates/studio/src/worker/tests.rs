@@ -78,7 +78,12 @@ fn records_of_several_threads_never_mix() {
                         Instant::now(),
                         &packet[..(n as usize * 131) % 1_200],
                     );
+                    // Rounds of one to five packets.
+                    if n % 7 % 5 == 0 {
+                        pipe.flush();
+                    }
                 }
+                pipe.flush();
             })
         })
         .collect();
