@@ -17,6 +17,9 @@ pub struct Options {
     /// Keep all cores busy meanwhile (`sync`).
     #[arg(long)]
     busy: bool,
+    /// How many (`guests`).
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=8))]
+    guests: u8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +36,8 @@ enum Benchmark {
     Forward,
     /// What introducing peers costs, beside a bare socket.io server.
     Signaling,
+    /// What guests cost from the network to libobs, beside decoding alone.
+    Guests,
 }
 
 impl Benchmark {
@@ -43,6 +48,7 @@ impl Benchmark {
             Benchmark::Join => Some("bench/join.mjs"),
             Benchmark::Impair => Some("bench/impair.mjs"),
             Benchmark::Sync => Some("bench/sync.mjs"),
+            Benchmark::Guests => Some("bench/guests.mjs"),
             Benchmark::Forward | Benchmark::Signaling => None,
         }
     }
@@ -72,6 +78,16 @@ pub fn run(options: Options) -> Result<()> {
         Benchmark::Impair => &["-p", "greenroom-testkit", "--bin", "impaired-link"],
         Benchmark::Forward => &["-p", "greenroom-testkit", "--bin", "forward"],
         Benchmark::Signaling => &["-p", "greenroom-testkit", "--bin", "introductions"],
+        Benchmark::Guests => &[
+            "-p",
+            "greenroom-testkit",
+            "--bin",
+            "guests",
+            "-p",
+            "greenroom-media",
+            "--example",
+            "bare_decode",
+        ],
     };
     let build = ["build", "--locked", "--release"].iter().chain(instruments).copied();
     step("Building the instruments", &mut command("cargo", build))?;
@@ -97,6 +113,9 @@ pub fn run(options: Options) -> Result<()> {
     };
     if options.busy {
         bench.arg("--busy");
+    }
+    if let Benchmark::Guests = options.what {
+        bench.args(["--guests", &options.guests.to_string()]);
     }
     if options.json {
         bench.arg("--json");

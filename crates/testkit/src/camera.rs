@@ -29,8 +29,8 @@ impl Sizes {
 }
 
 /// libwebrtc cuts a frame into as few packets as fit, as equal as can be, the larger ones last.
-fn split(frame: usize) -> impl Iterator<Item = usize> {
-    let count = frame.div_ceil(MAX_PAYLOAD);
+pub(crate) fn split(frame: usize) -> impl Iterator<Item = usize> {
+    let count = frame.div_ceil(MAX_PAYLOAD).max(1);
     let larger = frame % count;
     (0..count).map(move |index| frame / count + usize::from(index >= count - larger))
 }

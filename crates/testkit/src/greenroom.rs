@@ -250,7 +250,11 @@ fn subscribe(signaling: &mut SocketIo, identity: &Identity, joined: &Value) -> R
 }
 
 /// A transport with ICE and DTLS up.
-fn connect(signaling: &mut SocketIo, identity: &Identity, direction: &str) -> Result<(Value, Connection)> {
+pub(crate) fn connect(
+    signaling: &mut SocketIo,
+    identity: &Identity,
+    direction: &str,
+) -> Result<(Value, Connection)> {
     let options = signaling.ask("create-webrtc-transport", json!({ "direction": direction }))?;
     let candidate = &options["iceCandidates"][0];
     let fingerprints = options["dtlsParameters"]["fingerprints"].as_array();
@@ -292,6 +296,6 @@ fn text(value: &Value, pointer: &str) -> Result<String> {
 }
 
 const PICTURES: usize = 20;
-const TRANSPORT_CC_ID: u8 = 5;
-const FEEDBACK: [(&str, &str); 5] =
+pub(crate) const TRANSPORT_CC_ID: u8 = 5;
+pub(crate) const FEEDBACK: [(&str, &str); 5] =
     [("nack", ""), ("nack", "pli"), ("ccm", "fir"), ("goog-remb", ""), ("transport-cc", "")];

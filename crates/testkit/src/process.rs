@@ -29,3 +29,8 @@ pub fn realtime_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).map(Duration::from).unwrap_or_default();
     now.as_nanos() as u64
 }
+
+/// As sender reports write it: seconds since 1900 in 32.32 fixed point (RFC 3550 §4).
+pub fn ntp(realtime_ns: u64) -> u64 {
+    ((u128::from(realtime_ns) << 32) / 1_000_000_000) as u64 + (2_208_988_800 << 32)
+}

@@ -2,7 +2,7 @@
 
 use crate::camera::Sizes;
 use crate::connection::Connection;
-use crate::process::realtime_ns;
+use crate::process::{ntp, realtime_ns};
 use anyhow::Result;
 use rtp::rtcp::{SenderInfo, write_sender_report};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,8 +113,7 @@ impl Publisher {
         let check = self.connection.ice.check();
         let _ = self.connection.socket.send(&check);
         let info = SenderInfo {
-            // Seconds since 1900 in 32.32 fixed point.
-            ntp: ((u128::from(realtime_ns()) << 32) / 1_000_000_000) as u64 + (2_208_988_800 << 32),
+            ntp: ntp(realtime_ns()),
             rtp_timestamp: (self.moment * sizes.interval_ns() * 9 / 100_000) as u32,
             packet_count: self.packets_sent() as u32,
             octet_count: 0,
