@@ -2,8 +2,10 @@
 //
 // The guest's page draws the time into its picture; everything runs on one machine, so the age of a picture can be
 // read wherever it shows up: in the slot's ring, by a reader that does exactly what the OBS plugin does
-// (`slot_probe`), and in OBS's raw output. The floor is the same drawn camera shown in a <video> of the same page. The
+// (`slot_probe`), and in OBS's raw output. Between the two lies OBS's programme: the plugin's trace says which frame of the canvas
+// shows a picture first. The floor is the same drawn camera shown in a <video> of the same page. The
 // reference is the same picture sent by ffmpeg to an RTMP server and played by OBS's media source as it comes.
+import fs from 'node:fs';
 import { age, findPicture, readTimecode } from '../lib/timecode.mjs';
 import { launchChromium } from '../lib/browser.mjs';
 import { ADA } from '../lib/camera.mjs';
@@ -11,7 +13,7 @@ import { Engine } from '../lib/engine.mjs';
 import { finish, percentiles, table } from '../lib/figures.mjs';
 import { isLive, joinAsGuest } from '../lib/guest.mjs';
 import { Obs } from '../lib/obs.mjs';
-import { binary } from '../lib/places.mjs';
+import { artifact, binary } from '../lib/places.mjs';
 import { Program } from '../lib/process.mjs';
 import { rawOutput } from '../lib/raw-output.mjs';
 import { RtmpRoute } from '../lib/rtmp-route.mjs';
@@ -35,9 +37,11 @@ function codeIn(picture) {
   return area ? readTimecode(picture, area) : null;
 }
 
+const trace = artifact('glass-trace.txt');
+fs.rmSync(trace, { force: true });
 const engine = await Engine.start({ name: 'engine-glass' });
 await engine.createRoom(ROOM);
-const [obs, browser] = await Promise.all([Obs.start({ socket: engine.socket, canvas, rawOutput: raw.port }), launchChromium()]);
+const [obs, browser] = await Promise.all([Obs.start({ socket: engine.socket, canvas, rawOutput: raw.port, env: { GREENROOM_OBS_TRACE: trace } }), launchChromium()]);
 const shown = await obs.addGuest('Ada', { slot: 1 });
 const page = await joinAsGuest(browser, await engine.invite(ROOM), guest);
 await engine.admit(ROOM, 'Ada', 1);
@@ -94,12 +98,20 @@ const read = pictures.filter(picture => picture.code !== null);
 const toObs = read.map(picture => age(picture.code, picture.handed));
 const arrival = pictures.map(picture => picture.handed - picture.arrived);
 const glassToArrival = read.map(picture => age(picture.code, picture.arrived));
+/** Of each picture that was the newest as OBS began a frame of its canvas, how old it was then. */
+function agesInProgramme() {
+  const lines = fs.readFileSync(trace, 'utf8').split('\n').map(line => line.split(' ').map(Number));
+  const frames = new Map(lines.filter(line => line.length === 8).map(([, timestamp, , , , , shown, number]) => [shown, { number, waits: (shown - timestamp) / 1e6 }]));
+  const waits = new Map([...frames.values()].map(({ number, waits }) => [number, waits]));
+  return read.filter(({ number }) => waits.has(number)).map(({ code, presented, number }) => age(code, presented) + waits.get(number));
+}
 /** Of each picture in OBS's output, how old it was when it was first seen there. */
 function agesWhenSeen(pictures) {
   const firstSeen = new Map();
   for (const [at, code] of pictures) if (code !== null && !firstSeen.has(code)) firstSeen.set(code, at);
   return [...firstSeen].map(([code, at]) => age(code, at));
 }
+const toProgramme = agesInProgramme();
 const [toOutput, byRtmp] = [agesWhenSeen(ours), agesWhenSeen(theirs)];
 // Flash and beep begin with each whole second: how late each is, on the timeline OBS is given.
 const flashes = pictures.filter((picture, i) => picture.flash && i > 0 && !pictures[i - 1].flash);
@@ -113,6 +125,7 @@ if (read.length < seconds * 10 || toOutput.length < seconds * 10) {
 
 const figures = {
   glass_to_obs_ms: percentiles(toObs),
+  glass_to_programme_ms: percentiles(toProgramme),
   glass_to_output_ms: percentiles(toOutput),
   arrival_to_libobs_ms: percentiles(arrival),
   floor_ms: percentiles(floor),
@@ -120,6 +133,7 @@ const figures = {
 };
 table(`Glass to glass: ${guest.width}x${guest.height} at ${guest.fps} pictures a second, ${seconds} s`, [
   ['drawn → handed to OBS', figures.glass_to_obs_ms, toObs.length],
+  ["drawn → in OBS's programme", figures.glass_to_programme_ms, toProgramme.length, 'the frame of the canvas that shows it first'],
   ["drawn → pixel in OBS's output", figures.glass_to_output_ms, toOutput.length, 'where first seen; three canvas frames of it are OBS reading back'],
   ['  drawn → last packet here', percentiles(glassToArrival), glassToArrival.length, 'camera, encoder, pacer, network'],
   ['  last packet → handed to OBS', figures.arrival_to_libobs_ms, arrival.length, 'jitter buffer, decoder, ring'],

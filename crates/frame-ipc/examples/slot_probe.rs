@@ -1,7 +1,7 @@
 //! Watches a slot exactly as the OBS plugin does, and prints one JSON line per picture: for measuring.
 //!
 //! `slot_probe SOCKET SLOT` prints
-//! `{"handed":…,"arrived":…,"written":…,"presented":…,"width":…,"height":…,"code":…,"flash":…}`:
+//! `{"handed":…,"arrived":…,"written":…,"presented":…,"number":…,"width":…,"height":…,"code":…,"flash":…}`:
 //! times in milliseconds since 1970, `handed` being the moment at which the plugin would call libobs; `code` is the
 //! time code in the picture (the layout is in `tests/lib/timecode.mjs`), or null; `flash` whether its flash is lit.
 //! When sound becomes loud after 200 ms without, it prints `{"onset":…,"handed":…}`, the sample's presentation time.
@@ -73,11 +73,12 @@ fn picture_line(info: &VideoInfo, buffer: &VideoBuffer) -> String {
     let flash =
         luma.get((FLASH_Y * height as f64) as usize * stride as usize + (FLASH_X * width as f64) as usize);
     format!(
-        r#"{{"handed":{:.3},"arrived":{:.3},"written":{:.3},"presented":{:.3},"width":{width},"height":{height},"code":{},"flash":{}}}"#,
+        r#"{{"handed":{:.3},"arrived":{:.3},"written":{:.3},"presented":{:.3},"number":{},"width":{width},"height":{height},"code":{},"flash":{}}}"#,
         clock.unix_ms(clock.monotonic),
         clock.unix_ms(info.arrival_ns),
         clock.unix_ms(info.written_ns),
         clock.unix_ms(info.timestamp_ns),
+        info.number(),
         code.map_or("null".into(), |code| code.to_string()),
         flash.is_some_and(|level| *level > 128),
     )
