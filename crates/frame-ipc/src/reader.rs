@@ -1,4 +1,4 @@
-//! The reading end: what a host announces, checked, and copied out whole or not at all.
+//! The reading end: what a host announces, checked, and copied out whole, or lent, or not at all.
 
 use crate::layout::{
     AUDIO_HEADER, AudioHeader, MAX_RING, Matrix, PixelFormat, RingShape, Rotation, VIDEO_HEADER, VideoHeader,
