@@ -253,6 +253,44 @@ test('size, aspect and rotation change in mid-stream without a blink', { timeout
   await host.stop();
 });
 
+test('1080p at 60 pictures a second, and 30, 60, 15, in mid-stream without a blink', { timeout: 90_000 }, async t => {
+  host = await Pattern.start(socket, ['--slots', '1', '--size', '1920x1080', '--fps', '60']);
+  t.after(() => host.stop());
+  const item = await obs.addGuest('Fast', { slot: 1, away: 'transparent' });
+  await plays('Fast');
+  assert.deepEqual(await obs.sizeOf(item), [1920, 1080]);
+  let [looks, blinks] = [0, 0];
+  /** Pictures a second, by the counter in them; each look must find one. */
+  const rate = async () => {
+    const seen = [];
+    const end = performance.now() + 2500;
+    while (performance.now() < end) {
+      const before = performance.now();
+      const counter = await look('Fast');
+      looks += 1;
+      if (counter === null) blinks += 1;
+      else seen.push({ at: (before + performance.now()) / 2, counter });
+    }
+    const [first, last] = [seen[0], seen.at(-1)];
+    assert.ok(seen.every((one, i) => i === 0 || one.counter >= seen[i - 1].counter), 'no picture comes back');
+    return ((last.counter - first.counter) * 1000) / (last.at - first.at);
+  };
+  const rates = [];
+  for (const fps of [60, 30, 60, 15]) {
+    await host.order(`fps ${fps}`);
+    await pause(300);
+    // Where the machine is busy with something else for a moment, the next ones count.
+    const seen = await until(`${fps} pictures a second`, async () => {
+      const found = await rate();
+      return Math.abs(found - fps) < fps * 0.15 ? found : Promise.reject(new Error(`${found}`));
+    });
+    rates.push(Math.round(seen));
+  }
+  console.log(`# 1080p: ${rates.join(', ')} pictures a second; ${blinks} blinks in ${looks} looks`);
+  assert.equal(blinks, 0);
+  await obs.call('RemoveInput', { inputName: 'Fast' });
+});
+
 test('sizes change in mid-show, up to the largest', { timeout: 40_000 }, async () => {
   const item = await obs.addGuest('Any size', { slot: 1 });
   for (const size of ['1920x1080', '4096x2304', '322x182']) {

@@ -44,7 +44,7 @@ export class Pattern {
     this.orders = orders;
   }
 
-  /** "leave 1", "enter 1 Cleo", "camera 1 off", "camera 1 on"; of all slots "size 640x360", "rotate 90". */
+  /** "leave 1", "enter 1 Cleo", "camera 1 off", "camera 1 on"; of all slots "size 640x360", "rotate 90", "fps 60". */
   async order(line) {
     fs.writeSync(this.orders, `${line}\n`);
     await this.program.line(line, seen => seen === line);

@@ -235,15 +235,15 @@ impl Pattern {
 
     fn draw(&mut self, number: u64, slot: usize, lit: bool) {
         let (width, bar) = (self.width, number as usize * 4 % self.width);
+        // Line by line: 60 full HD pictures a second are a lot of pixels.
         for (row, line) in self.y.chunks_mut(width).enumerate() {
-            for (x, pixel) in line.iter_mut().enumerate() {
-                *pixel = match (row / DOT, x / DOT) {
-                    (band @ (0 | 1), bit @ 0..32) if (number >> (31 - bit) & 1 == 1) == (band == 0) => 235,
-                    (0 | 1, 0..32) => 16,
-                    _ if lit => 235,
-                    _ if x.abs_diff(bar) < 8 => 200,
-                    _ => 60 + (row * 60 / self.height) as u8,
-                };
+            line.fill(if lit { 235 } else { 60 + (row * 60 / self.height) as u8 });
+            if !lit {
+                line[bar.saturating_sub(7)..(bar + 8).min(width)].fill(200);
+            }
+            let band = row / DOT;
+            for (bit, dot) in line.chunks_mut(DOT).take(32).enumerate().filter(|_| band < 2) {
+                dot.fill(if (number >> (31 - bit) & 1 == 1) == (band == 0) { 235 } else { 16 });
             }
         }
         // Each slot has a colour of its own.
