@@ -32,6 +32,8 @@ enum Benchmark {
     Impair,
     /// Sound beside picture: in OBS's recordings, and over ten simulated hours.
     Sync,
+    /// Six guests in the layouts that "Add to OBS" makes: the screenshots of docs/obs-sources.md, made anew.
+    Layouts,
     /// What forwarding costs, beside the least it can cost and beside Janus.
     Forward,
     /// What introducing peers costs, beside a bare socket.io server.
@@ -49,6 +51,7 @@ impl Benchmark {
             Benchmark::Impair => Some("bench/impair.mjs"),
             Benchmark::Sync => Some("bench/sync.mjs"),
             Benchmark::Guests => Some("bench/guests.mjs"),
+            Benchmark::Layouts => Some("bench/layouts.mjs"),
             Benchmark::Forward | Benchmark::Signaling => None,
         }
     }
@@ -73,7 +76,9 @@ pub fn run(options: Options) -> Result<()> {
     build::programs(Profile::Release, Programs::Headless)?;
     let instruments: &[&str] = match options.what {
         // The probe that reads a slot as the plugin does.
-        Benchmark::Glass | Benchmark::Join => &["-p", "greenroom-frame-ipc", "--examples"],
+        Benchmark::Glass | Benchmark::Join | Benchmark::Layouts => {
+            &["-p", "greenroom-frame-ipc", "--examples"]
+        }
         Benchmark::Sync => &["-p", "greenroom-frame-ipc", "-p", "greenroom-media", "--examples"],
         Benchmark::Impair => &["-p", "greenroom-testkit", "--bin", "impaired-link"],
         Benchmark::Forward => &["-p", "greenroom-testkit", "--bin", "forward"],
