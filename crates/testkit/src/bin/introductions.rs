@@ -198,18 +198,21 @@ fn relay(crowd: &mut Crowd, pairs: &[Pair], time: Duration) -> Result<u64> {
     Ok(messages)
 }
 
-/// So many a second, evenly, and how long each took.
+/// So many a second, in bursts as before but evenly, and how long each took.
 fn pace(crowd: &mut Crowd, pairs: &[Pair], rate: f64, time: Duration) -> Result<Latency> {
     let start = Instant::now();
     let (mut sent, mut taken) = (0_u64, Vec::new());
     while start.elapsed() < time || (taken.len() as u64) < sent {
         let due = if start.elapsed() < time { (start.elapsed().as_secs_f64() * rate) as u64 } else { sent };
-        for number in sent..due {
-            let pair = &pairs[number as usize % pairs.len()];
-            crowd.send(pair.from, &candidate(&pair.name, start.elapsed().as_nanos() as u64));
+        while sent + BURST as u64 <= due {
+            let pair = &pairs[(sent as usize / BURST) % pairs.len()];
+            let text = candidate(&pair.name, start.elapsed().as_nanos() as u64);
+            for _ in 0..BURST {
+                crowd.send(pair.from, &text);
+            }
             crowd.flush(pair.from);
+            sent += BURST as u64;
         }
-        sent = sent.max(due);
         crowd.turn(Duration::from_millis(1), |_, text| {
             let at = text.find(STAMP).map(|at| at + STAMP.len());
             let stamp = at.and_then(|at| text[at..].split('"').next()).and_then(|stamp| stamp.parse().ok());
