@@ -79,6 +79,21 @@ pub enum PeerCommand {
     },
     CloseDataProducer(DataProducerId),
     CloseDataConsumer(DataConsumerId),
+    /// As the owner's commands of the same names, to somebody in the same room.
+    Admit {
+        peer: PeerId,
+        slot: Option<SlotId>,
+    },
+    AssignSlot {
+        peer: PeerId,
+        slot: Option<SlotId>,
+    },
+    Mute {
+        peer: PeerId,
+        kind: MediaKind,
+        muted: bool,
+    },
+    Remove(PeerId),
     Chat(ChatText),
     RaiseHand(bool),
     SetDisplayName(DisplayName),
@@ -115,13 +130,13 @@ pub enum OwnerCommand {
         invite: InviteId,
         end_peers: bool,
     },
-    /// Out of the green room, to a slot or the first free one.
+    /// Out of the green room, or from the audience onto the stage; to a slot or the first free one.
     Admit {
         room: RoomId,
         peer: PeerId,
         slot: Option<SlotId>,
     },
-    /// `None` takes the guest out of the show but leaves them in the room.
+    /// `None` takes the guest out of the show but leaves them in the room; a performer watches again.
     AssignSlot {
         room: RoomId,
         peer: PeerId,
@@ -160,6 +175,10 @@ pub struct JoinReply {
     pub peers: Vec<PeerInfo>,
     pub producers: Vec<ProducerInfo>,
     pub data_producers: Vec<DataProducerInfo>,
+    /// In the green room: for those who may let them in.
+    pub waiting: Vec<PeerInfo>,
+    /// Whether this peer may send picture, sound and data now.
+    pub may_send: bool,
     pub resume_token: String,
     /// The peer never left: its transports and producers still stand.
     pub resumed: bool,
@@ -170,6 +189,8 @@ pub struct JoinReply {
 pub struct NewInvite {
     pub id: InviteId,
     pub token: String,
+    /// The same invite for programs that read tokens: an HS256 JWT.
+    pub jwt: String,
     pub expires_ms: u64,
 }
 

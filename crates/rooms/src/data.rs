@@ -1,11 +1,12 @@
 //! Who owns which data channel, and who may receive it: as with tracks, in the same rooms.
 
 use crate::command::{Effect, SessionId};
+use crate::permission::Action;
 use crate::refusal::Refusal;
 use crate::roster::{DataConsumer, DataProducer, Peer, Rooms};
 use serde_json::{Map, Value};
 use wire::ortc::Direction;
-use wire::sfu::{DataProducerInfo, Notice, PeerState, Role};
+use wire::sfu::{DataProducerInfo, Notice, PeerState};
 use wire::{DataConsumerId, DataProducerId, PeerId, TransportId};
 
 /// Questions, asked before the forwarding plane makes anything.
@@ -22,7 +23,7 @@ impl Rooms {
         producer: DataProducerId,
     ) -> Result<TransportId, Refusal> {
         let id = self.peer_of(session)?;
-        self.live(id)?;
+        self.permit(id, Action::Receive)?;
         let transport = self.receiving_transport(id, transport)?;
         self.check_consume_data(id, transport, producer)?;
         Ok(transport)
@@ -75,7 +76,6 @@ impl Rooms {
         id: DataConsumerId,
         producer: DataProducerId,
     ) -> Result<(), Refusal> {
-        self.live(peer)?;
         self.check_consume_data(peer, transport, producer)?;
         self.data_consumers.insert(id, DataConsumer { peer, transport, producer });
         Ok(())
@@ -159,10 +159,7 @@ impl Rooms {
     }
 
     fn check_produce_data(&self, id: PeerId, transport: TransportId) -> Result<(), Refusal> {
-        let peer = self.peers.get(&id).ok_or(Refusal::NotJoined)?;
-        if peer.role == Role::Viewer {
-            return Err(Refusal::ViewerSends);
-        }
+        self.permit(id, Action::Send)?;
         if self.own_transport(id, transport)?.direction != Direction::Send {
             return Err(Refusal::WrongDirection("sending"));
         }

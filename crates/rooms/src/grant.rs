@@ -1,6 +1,7 @@
 //! What a token opens, for those who come in by another protocol than `join-room`.
 
 use crate::join::Door;
+use crate::permission::{Action, Rule, rule};
 use crate::refusal::Refusal;
 use crate::roster::Rooms;
 use crate::time::Now;
@@ -23,11 +24,24 @@ impl Rooms {
         let token = token.ok_or(Refusal::InviteRequired)?;
         match self.door(now, token, room)? {
             Door::Owner => Ok(Grant { invite: None, may_publish: true, seats: usize::MAX }),
+            Door::Claimed(claimed) => {
+                let uses = self.invites.get(&claimed.id).map_or(0, |invite| invite.uses);
+                Ok(Grant {
+                    invite: Some(claimed.id),
+                    may_publish: claimed.publish && may_publish(claimed.role),
+                    seats: claimed.max_uses.saturating_sub(uses) as usize,
+                })
+            }
             Door::Invite(invite) => Ok(Grant {
                 invite: Some(invite.id),
-                may_publish: invite.role != Role::Viewer,
+                may_publish: may_publish(invite.role),
                 seats: invite.max_uses.saturating_sub(invite.uses) as usize,
             }),
         }
     }
+}
+
+/// Nobody is admitted here, so that only who may send at once may publish.
+fn may_publish(role: Role) -> bool {
+    rule(Some(role), Action::Send) == Rule::Yes
 }

@@ -2,6 +2,8 @@
 
 use crate::command::{Effect, Join, JoinReply};
 use crate::data::new_data_producer;
+use crate::jwt::{self, Claimed};
+use crate::permission::{Action, asks_first, lower};
 use crate::record::{Change, Invite, Muted, Seat, SeatId};
 use crate::refusal::Refusal;
 use crate::roster::{Peer, Presence, Rooms};
@@ -20,12 +22,16 @@ enum Entry {
     Return(SeatId),
     Owner,
     Invited(InviteId),
+    /// By a JWT: its claims may lower the role, and an outside one makes its own record.
+    Claimed(Claimed),
 }
 
 /// What a token opens.
 pub(crate) enum Door<'a> {
     Owner,
     Invite(&'a Invite),
+    /// A JWT, with its claims.
+    Claimed(Claimed),
 }
 
 impl Rooms {
@@ -33,12 +39,16 @@ impl Rooms {
         if self.sessions.contains_key(&join.session) {
             return Err(Refusal::AlreadyJoined);
         }
-        match self.entry(now, &join)? {
+        let room = join.room.clone();
+        let reply = match self.entry(now, &join)? {
             Entry::TakeOver(peer) => Ok(self.take_over(peer, &join)),
             Entry::Return(seat) => self.return_to(seat, &join),
             Entry::Owner => self.enter_as_owner(&join),
             Entry::Invited(invite) => self.enter_by_invite(now, invite, &join),
-        }
+            Entry::Claimed(claimed) => self.enter_by_claims(now, claimed, join),
+        }?;
+        self.note_use(now, &room);
+        Ok(reply)
     }
 
     fn entry(&self, now: Now, join: &Join) -> Result<Entry, Refusal> {
@@ -52,6 +62,7 @@ impl Rooms {
         match self.door(now, token, Some(&join.room))? {
             Door::Owner => Ok(Entry::Owner),
             Door::Invite(invite) => Ok(Entry::Invited(invite.id)),
+            Door::Claimed(claimed) => Ok(Entry::Claimed(claimed)),
         }
     }
 
@@ -60,6 +71,18 @@ impl Rooms {
         if self.owner.matches(token) {
             room.map_or(Ok(()), |room| self.open_room(room))?;
             return Ok(Door::Owner);
+        }
+        if jwt::looks_like_one(token) {
+            let claimed = self.key.read_jwt(token, self.provider.as_ref(), now)?;
+            if room.is_some_and(|room| *room != claimed.room) {
+                return Err(Refusal::InviteOtherRoom);
+            }
+            self.open_room(&claimed.room)?;
+            // An outside token that was never used has no record yet.
+            if !claimed.outside || self.invites.contains_key(&claimed.id) {
+                self.check_invite(now, claimed.id)?;
+            }
+            return Ok(Door::Claimed(claimed));
         }
         let invite = self.key.read_invite(token)?;
         if room.is_some_and(|room| *room != invite.room) {
@@ -154,12 +177,13 @@ impl Rooms {
             seat.name = name.unwrap_or_else(|| seat.name.clone());
         });
         let seat = self.seats.get(&id).cloned().ok_or(Refusal::InviteForged)?;
-        let text = match (seat.admitted, seat.slot) {
-            (false, _) => format!("{} is waiting again", seat.name),
-            (true, Some(slot)) if self.slots.first_free().is_none() || self.slot_is_taken(slot) => {
+        let waits = self.granted(&seat) == Role::Guest && !seat.admitted;
+        let text = match (waits, seat.slot) {
+            (true, _) => format!("{} is waiting again", seat.name),
+            (false, Some(slot)) if self.slots.first_free().is_none() || self.slot_is_taken(slot) => {
                 format!("{} is back, but {slot} is taken: give them another slot", seat.name)
             }
-            (true, _) => format!("{} is back", seat.name),
+            (false, _) => format!("{} is back", seat.name),
         };
         self.note(Severity::Info, text);
         Ok(self.enter(seat, join))
@@ -177,6 +201,35 @@ impl Rooms {
         Ok(self.enter(seat, join))
     }
 
+    fn enter_by_claims(&mut self, now: Now, claimed: Claimed, mut join: Join) -> Result<JoinReply, Refusal> {
+        self.check_capacity(&join.room)?;
+        if let Some(invite) = self.invites.get(&claimed.id) {
+            // One `jti` stands for one room (and our own records say whose they are).
+            if invite.room != claimed.room {
+                return Err(Refusal::InviteOtherRoom);
+            }
+        } else {
+            self.make_room_for_invite(now, &claimed.room)?;
+            let invite = Invite {
+                id: claimed.id,
+                room: claimed.room,
+                role: claimed.role,
+                display_name: claimed.display_name,
+                created_ms: now.unix_ms,
+                expires_ms: claimed.expires_ms,
+                max_uses: claimed.max_uses,
+                uses: 0,
+                revoked: false,
+            };
+            self.invites.insert(invite.id, invite);
+            self.find_next_expiry(now);
+        }
+        if !claimed.publish {
+            join.role = Some(Role::Viewer);
+        }
+        self.enter_by_invite(now, claimed.id, &join)
+    }
+
     fn enter_by_invite(&mut self, now: Now, id: InviteId, join: &Join) -> Result<JoinReply, Refusal> {
         self.check_capacity(&join.room)?;
         let invite = self.invites.get_mut(&id).ok_or(Refusal::InviteForged)?;
@@ -186,10 +239,9 @@ impl Rooms {
         let name = join.display_name.clone().or_else(|| invite.display_name.clone());
         let name = name.unwrap_or_else(|| default_name(invite.role));
         // Who waits is decided by what was granted: asking for less must not be a way past the green room.
-        let admitted = invite.role != Role::Guest;
+        let (admitted, waits) = (!asks_first(invite.role), invite.role == Role::Guest);
         let seat = self.new_seat(join, Some(id), lower(invite.role, join.role), name, admitted);
-        let text =
-            if admitted { format!("{} joined", seat.name) } else { format!("{} is waiting", seat.name) };
+        let text = if waits { format!("{} is waiting", seat.name) } else { format!("{} joined", seat.name) };
         self.note(Severity::Info, text);
         self.push(Effect::Keep(Change::Invite(invite)));
         self.push(Effect::Keep(Change::Seat(seat.clone())));
@@ -223,8 +275,10 @@ impl Rooms {
     fn enter(&mut self, seat: Seat, join: &Join) -> JoinReply {
         let id = self.seat_peer(&seat, Presence::Here(join.session));
         self.sessions.insert(join.session, id);
-        if seat.admitted {
-            self.announce(id);
+        match self.peers.get(&id).map(|peer| (peer.standing, self.peer_info(id, peer))) {
+            Some((PeerState::Live, _)) => self.announce(id),
+            Some((PeerState::Waiting, info)) => self.tell_hosts(&join.room, id, Notice::PeerWaiting(info)),
+            None => {}
         }
         self.count_viewers(&join.room);
         self.touch_roster();
@@ -254,7 +308,7 @@ impl Rooms {
     }
 
     fn count_viewers(&mut self, room: &RoomId) {
-        let viewers = self.peers_in(room).filter(|(_, peer)| peer.role == Role::Viewer).count() as u32;
+        let viewers = self.viewers_in(room);
         if let Some(record) = self.rooms.get_mut(room)
             && viewers > record.max_viewers
         {
@@ -277,9 +331,22 @@ impl Rooms {
             peers,
             producers,
             data_producers: self.data_seen_by(id, peer),
+            waiting: self.waiting_for(id, peer),
+            may_send: self.permit(id, Action::Send).is_ok(),
             resume_token: self.key.sign_resume(peer.seat),
             resumed,
         }
+    }
+
+    /// Who is in the green room, for those who may let them in.
+    fn waiting_for(&self, id: PeerId, peer: &Peer) -> Vec<wire::sfu::PeerInfo> {
+        if self.permit(id, Action::Place).is_err() {
+            return Vec::new();
+        }
+        let mut waiting: Vec<_> =
+            self.peers_in(&peer.room).filter(|(_, p)| p.standing == PeerState::Waiting).collect();
+        waiting.sort_by_key(|(_, p)| p.born);
+        waiting.into_iter().map(|(other, p)| self.peer_info(other, p)).collect()
     }
 
     /// The other live peers and what they send; nothing for those in the green room.
@@ -315,20 +382,12 @@ pub(crate) fn new_producer(info: wire::sfu::ProducerInfo) -> Notice {
     }
 }
 
-/// The lesser of what is granted and what is asked for.
-fn lower(granted: Role, asked: Option<Role>) -> Role {
-    let rank = |role: Role| match role {
-        Role::Host => 2,
-        Role::Guest => 1,
-        Role::Viewer => 0,
-    };
-    asked.filter(|asked| rank(*asked) < rank(granted)).unwrap_or(granted)
-}
-
 fn default_name(role: Role) -> DisplayName {
     let name = match role {
         Role::Host => "Host",
+        Role::CoHost => "Co-host",
         Role::Guest => "Guest",
+        Role::Performer => "Performer",
         Role::Viewer => "Viewer",
     };
     DisplayName::parse(name).expect("a plain word")

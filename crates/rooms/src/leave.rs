@@ -1,6 +1,7 @@
 //! Leaving a room: by choice, by silence, by the host's hand, or because the room closes.
 
 use crate::command::{Effect, SessionId};
+use crate::permission::asks_first;
 use crate::record::Seat;
 use crate::refusal::Refusal;
 use crate::roster::{Presence, Rooms};
@@ -43,7 +44,7 @@ impl Rooms {
 
     fn waits_when_new(&self, seat: &Seat) -> bool {
         let invite = seat.invite.and_then(|id| self.invites.get(&id));
-        invite.is_some_and(|invite| invite.role == Role::Guest)
+        invite.is_some_and(|invite| asks_first(invite.role))
     }
 
     /// The seat dies with the peer: neither link nor resume token brings this guest back.
@@ -77,8 +78,10 @@ impl Rooms {
             self.sessions.remove(&session);
             self.push(Effect::CloseSession(session));
         }
-        if peer.standing == PeerState::Live {
-            self.tell_others(&room, id, Notice::PeerLeft { peer_id: id, reason: reason.to_owned() });
+        let left = Notice::PeerLeft { peer_id: id, reason: reason.to_owned() };
+        match peer.standing {
+            PeerState::Live => self.tell_others(&room, id, left),
+            PeerState::Waiting => self.tell_hosts(&room, id, left),
         }
         match self.seats.get(&peer.seat).is_some_and(|seat| seat.invite.is_some()) {
             true => self.change_seat(peer.seat, |seat| seat.present = false),
@@ -109,7 +112,9 @@ impl Rooms {
         let Some(peer) = self.peers.get_mut(&id) else { return Err(Refusal::NotJoined) };
         if std::mem::replace(&mut peer.hand_raised, raised) != raised {
             if raised {
-                let text = format!("{} raised a hand", peer.name);
+                let asks = peer.role == Role::Performer && self.slots.of(id).is_none();
+                let what = if asks { "asks to come onto the stage" } else { "raised a hand" };
+                let text = format!("{} {what}", peer.name);
                 self.note(Severity::Info, text);
             }
             self.tell_others(&room, id, Notice::HandRaised { peer_id: id, raised });

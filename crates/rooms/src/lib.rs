@@ -10,17 +10,21 @@
 //! * a room never holds more peers or producers than its limits;
 //! * every consumer has a producer, in the same room, and belongs to a live peer; data channels likewise;
 //! * what a waiting guest sends is seen by nobody in the room, and a waiting guest receives nothing;
-//! * every guest came in by an invite and was not removed.
+//! * every guest came in by an invite and was not removed;
+//! * nobody sends whom [`permission`] does not let.
 #![forbid(unsafe_code)]
 
 mod command;
 mod data;
 mod grant;
+mod idle;
 mod join;
+mod jwt;
 mod leave;
 mod live;
 mod media;
 mod owner;
+pub mod permission;
 mod record;
 mod refusal;
 mod relay;
@@ -37,6 +41,7 @@ mod tests;
 
 pub use command::*;
 pub use grant::Grant;
+pub use jwt::{BadKeys, Provider};
 pub use live::{LiveEffects, LiveLimits, LiveRooms};
 pub use record::{Change, Invite, Muted, RoomRecord, Saved, Seat, SeatId};
 pub use refusal::Refusal;

@@ -2,11 +2,12 @@
 
 use crate::command::{Effect, SessionId};
 use crate::join::new_producer;
+use crate::permission::Action;
 use crate::refusal::Refusal;
 use crate::roster::{Consumer, Peer, Producer, Rooms, Transport};
 use serde_json::{Map, Value};
 use wire::ortc::{Direction, MediaKind};
-use wire::sfu::{Notice, PeerState, Role};
+use wire::sfu::{Notice, PeerState};
 use wire::{ConsumerId, PeerId, ProducerId, RoomId, TransportId};
 
 /// Questions, asked before the forwarding plane makes anything.
@@ -15,8 +16,8 @@ impl Rooms {
     pub fn may_create_transport(&self, session: SessionId, direction: Direction) -> Result<RoomId, Refusal> {
         let id = self.peer_of(session)?;
         let peer = self.peers.get(&id).ok_or(Refusal::NotJoined)?;
-        if direction == Direction::Send && peer.role == Role::Viewer {
-            return Err(Refusal::ViewerSends);
+        if direction == Direction::Send {
+            self.permit(id, Action::Send)?;
         }
         let limit = self.limits.transports_per_peer;
         // Those the new one replaces do not count.
@@ -53,7 +54,7 @@ impl Rooms {
         producer: ProducerId,
     ) -> Result<TransportId, Refusal> {
         let id = self.peer_of(session)?;
-        self.live(id)?;
+        self.permit(id, Action::Receive)?;
         let transport = self.receiving_transport(id, transport)?;
         self.check_consume(id, transport, producer)?;
         Ok(transport)
@@ -97,15 +98,10 @@ impl Rooms {
     pub(crate) fn add_producer(
         &mut self,
         id: PeerId,
-        transport: TransportId,
         producer: ProducerId,
-        kind: MediaKind,
-        app_data: Map<String, Value>,
-        paused: bool,
+        record: Producer,
     ) -> Result<(), Refusal> {
-        self.check_produce(id, transport)?;
-        let born = self.next_birth();
-        let record = Producer { peer: id, transport, kind, app_data, paused_by_guest: paused, born };
+        self.check_produce(id, record.transport)?;
         let info = self.producer_info(producer, &record);
         self.producers.insert(producer, record);
         if let Ok(peer) = self.live(id) {
@@ -124,7 +120,6 @@ impl Rooms {
         producer: ProducerId,
         paused: bool,
     ) -> Result<(), Refusal> {
-        self.live(id)?;
         self.check_consume(id, transport, producer)?;
         self.consumers.insert(consumer, Consumer { peer: id, transport, producer, paused });
         Ok(())
@@ -228,6 +223,17 @@ impl Rooms {
         }
         self.end_data_of(id);
         self.push(Effect::CloseTransport(id));
+    }
+
+    /// Ends what a peer sends, and tells them why.
+    pub(crate) fn end_sending(&mut self, id: PeerId, reason: &str) {
+        let sending = |t: &&Transport| t.peer == id && t.direction == Direction::Send;
+        let ids: Vec<TransportId> =
+            self.transports.iter().filter(|(_, t)| sending(t)).map(|(id, _)| *id).collect();
+        for transport_id in ids {
+            self.tell(id, Notice::TransportClosed { transport_id, reason: reason.to_owned() });
+            self.end_transport(transport_id);
+        }
     }
 
     /// The forwarding plane lost a transport by itself. `false`: nobody here knows it.
@@ -335,9 +341,7 @@ impl Rooms {
 
     fn check_produce(&self, id: PeerId, transport: TransportId) -> Result<(), Refusal> {
         let peer = self.peers.get(&id).ok_or(Refusal::NotJoined)?;
-        if peer.role == Role::Viewer {
-            return Err(Refusal::ViewerSends);
-        }
+        self.permit(id, Action::Send)?;
         if self.own_transport(id, transport)?.direction != Direction::Send {
             return Err(Refusal::WrongDirection("sending"));
         }

@@ -1,9 +1,11 @@
 //! What the streamer does: rooms, invites, and who is in the show.
 
 use crate::command::{Effect, NewInvite, OwnerCommand, Reply};
+use crate::jwt::MAX_USES;
+use crate::permission::{Actor, permits};
 use crate::record::{Change, Invite, RoomRecord};
 use crate::refusal::Refusal;
-use crate::roster::Rooms;
+use crate::roster::{REMOVED, Rooms};
 use crate::text::Title;
 use crate::time::Now;
 use crate::token::InviteToken;
@@ -13,6 +15,7 @@ use wire::{DisplayName, InviteId, PeerId, RoomId, SlotId};
 
 impl Rooms {
     pub(crate) fn handle_owner(&mut self, now: Now, command: OwnerCommand) -> Result<Reply, Refusal> {
+        permits(Actor::Owner, command.action())?;
         match command {
             OwnerCommand::CreateRoom { id, title, is_private } => {
                 self.create_room(now, id, title, is_private)
@@ -36,7 +39,7 @@ impl Rooms {
             }
             OwnerCommand::Remove { room, peer } => {
                 self.peer_in(&room, peer)?;
-                self.remove(peer, "The host removed you from the room.");
+                self.remove(peer, REMOVED);
                 Ok(Reply::Done)
             }
         }
@@ -64,6 +67,7 @@ impl Rooms {
             started_ms: None,
             ended_ms: None,
             max_viewers: 0,
+            used_ms: now.unix_ms,
             id: id.clone(),
         };
         self.rooms.insert(id, record.clone());
@@ -92,6 +96,7 @@ impl Rooms {
             Some(RoomStatus::Preparing) | None => {}
         }
         record.status = status.unwrap_or(record.status);
+        record.used_ms = now.unix_ms;
         let record = record.clone();
         if status == Some(RoomStatus::Ended) {
             self.empty_room(&id, "The host ended the show.");
@@ -107,13 +112,17 @@ impl Rooms {
 
     fn delete_room(&mut self, id: RoomId) -> Result<Reply, Refusal> {
         self.rooms.get(&id).ok_or(Refusal::RoomNotFound)?;
-        self.empty_room(&id, "The host closed this room.");
+        self.forget_room(id, "The host closed this room.");
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn forget_room(&mut self, id: RoomId, reason: &str) {
+        self.empty_room(&id, reason);
         self.rooms.remove(&id);
         self.invites.retain(|_, invite| invite.room != id);
         self.seats.retain(|_, seat| seat.room != id);
         self.push(Effect::Keep(Change::RoomDeleted(id)));
         self.touch_roster();
-        Ok(Reply::Done)
     }
 
     fn create_invite(
@@ -137,11 +146,7 @@ impl Rooms {
         if !(1..=MAX_USES).contains(&max_uses) {
             return Err(Refusal::OutOfBounds("An invite is good for 1 to 1,000 uses: change `maxUses`."));
         }
-        self.forget_dead_invites(now, &room);
-        let limit = self.limits.invites_per_room;
-        if self.invites.values().filter(|invite| invite.room == room).count() >= limit {
-            return Err(Refusal::LimitReached { what: "open invites", limit });
-        }
+        self.make_room_for_invite(now, &room)?;
         // Whole seconds, because the token says seconds: link and record end together.
         let expires_secs = now.unix_ms / 1000 + expires_in_secs;
         let invite = Invite {
@@ -161,7 +166,8 @@ impl Rooms {
             role: invite.role,
             expires_secs,
         });
-        let reply = NewInvite { id: invite.id, token, expires_ms: invite.expires_ms };
+        let jwt = self.key.sign_jwt(&invite.claims(), now);
+        let reply = NewInvite { id: invite.id, token, jwt, expires_ms: invite.expires_ms };
         self.push(Effect::Keep(Change::Invite(invite.clone())));
         self.invites.insert(invite.id, invite);
         self.find_next_expiry(now);
@@ -199,10 +205,11 @@ impl Rooms {
         Ok(Reply::Done)
     }
 
-    fn admit(&mut self, room: RoomId, id: PeerId, slot: Option<SlotId>) -> Result<Reply, Refusal> {
+    pub(crate) fn admit(&mut self, room: RoomId, id: PeerId, slot: Option<SlotId>) -> Result<Reply, Refusal> {
         let peer = self.peer_in(&room, id)?;
-        let (seat, role) = (peer.seat, peer.role);
-        if peer.standing == PeerState::Live {
+        let (seat, role, was) = (peer.seat, peer.role, peer.standing);
+        let asks = role == Role::Performer && !self.standing(id)?.admitted;
+        if was == PeerState::Live && !asks {
             // A second click, or a named slot for someone who is in already.
             return match slot {
                 Some(_) => self.assign_slot(room, id, slot),
@@ -220,6 +227,7 @@ impl Rooms {
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.standing = PeerState::Live;
+            peer.hand_raised &= !asks;
         }
         self.change_seat(seat, |seat| (seat.admitted, seat.slot) = (true, slot));
         if let Some(slot) = slot {
@@ -230,22 +238,36 @@ impl Rooms {
             let data_producers = self.data_seen_by(id, peer);
             self.tell(id, Notice::Admitted { slot, peers, producers, data_producers });
         }
-        self.announce(id);
+        match was {
+            PeerState::Waiting => self.announce(id),
+            // Their hand went down: what it asked for is given.
+            PeerState::Live => {
+                let lowered = Notice::HandRaised { peer_id: id, raised: false };
+                self.tell(id, lowered.clone());
+                self.tell_others(&room, id, lowered);
+            }
+        }
         self.touch_roster();
         Ok(Reply::Done)
     }
 
-    fn assign_slot(&mut self, room: RoomId, id: PeerId, slot: Option<SlotId>) -> Result<Reply, Refusal> {
+    pub(crate) fn assign_slot(
+        &mut self,
+        room: RoomId,
+        id: PeerId,
+        slot: Option<SlotId>,
+    ) -> Result<Reply, Refusal> {
         let peer = self.peer_in(&room, id)?;
         let (seat, role, standing) = (peer.seat, peer.role, peer.standing);
         if let Some(slot) = slot {
             match (role, standing) {
                 (Role::Viewer, _) => return Err(Refusal::ViewerInSlot),
                 (_, PeerState::Waiting) => return Err(Refusal::NotAdmitted),
+                (Role::Performer, _) if !self.standing(id)?.admitted => return Err(Refusal::NotAdmitted),
                 _ => self.slots.check(slot, id)?,
             }
         }
-        if self.slots.of(id) == slot {
+        if self.slots.of(id) == slot && !(slot.is_none() && role == Role::Performer) {
             return Ok(Reply::Done);
         }
         match slot {
@@ -256,10 +278,23 @@ impl Rooms {
                 }
             }
         }
-        self.change_seat(seat, |seat| seat.slot = slot);
+        let leaves_stage = slot.is_none() && role == Role::Performer;
+        self.change_seat(seat, |seat| (seat.slot, seat.admitted) = (slot, seat.admitted && !leaves_stage));
         self.tell(id, Notice::SlotChanged { slot });
+        if leaves_stage {
+            self.end_sending(id, "The host took you off the stage.");
+        }
         self.touch_roster();
         Ok(Reply::Done)
+    }
+
+    pub(crate) fn make_room_for_invite(&mut self, now: Now, room: &RoomId) -> Result<(), Refusal> {
+        self.forget_dead_invites(now, room);
+        let limit = self.limits.invites_per_room;
+        if self.invites.values().filter(|invite| invite.room == *room).count() >= limit {
+            return Err(Refusal::LimitReached { what: "open invites", limit });
+        }
+        Ok(())
     }
 
     /// Invites that let nobody in any more and never did, or long ago, make room for new ones.
@@ -285,6 +320,5 @@ impl Rooms {
 }
 
 const MAX_EXPIRY_SECS: u64 = 30 * 24 * 3600;
-const MAX_USES: u32 = 1000;
 /// The dashboard shows an expired invite for this long, so that "why can't they get in" has an answer.
 const KEEP_DEAD_MS: u64 = 7 * 24 * 3600 * 1000;

@@ -1,5 +1,6 @@
 //! What outlives the process: rooms, invites, and the seats that invites gave.
 
+use crate::jwt::Claimed;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
@@ -20,9 +21,12 @@ pub struct RoomRecord {
     pub started_ms: Option<u64>,
     pub ended_ms: Option<u64>,
     pub max_viewers: u32,
+    /// When somebody last came in or it was changed, to the hour.
+    pub used_ms: u64,
 }
 
-/// A link that lets people in. Its token is made from this and the install's key; it is never kept.
+/// A link that lets people in, or an outside token that did. A link's token is made from this and the install's key;
+/// neither is ever kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
     pub id: InviteId,
@@ -36,6 +40,21 @@ pub struct Invite {
     pub revoked: bool,
 }
 
+impl Invite {
+    pub(crate) fn claims(&self) -> Claimed {
+        Claimed {
+            id: self.id,
+            room: self.room.clone(),
+            role: self.role,
+            publish: self.role != Role::Viewer,
+            display_name: self.display_name.clone(),
+            expires_ms: self.expires_ms,
+            max_uses: self.max_uses,
+            outside: false,
+        }
+    }
+}
+
 /// One use of an invite: what a resume token stands for. It outlives the peer, so that a guest whose connection was
 /// lost, or whose engine was restarted, comes back without using the invite up again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +65,7 @@ pub struct Seat {
     pub invite: Option<InviteId>,
     pub role: Role,
     pub name: DisplayName,
+    /// The host let them in (a guest) or onto the stage (a performer); the others need no such word.
     pub admitted: bool,
     /// The slot to come back to, if it is free then.
     pub slot: Option<SlotId>,

@@ -18,6 +18,14 @@ pub enum Refusal {
     InviteUsedUp,
     #[error("This invite link is for another room: open the link the host sent you.")]
     InviteOtherRoom,
+    #[error("This token is not signed: ask the host for a link.")]
+    TokenUnsigned,
+    #[error("This token is signed in a way that is not accepted here: ask whoever made it.")]
+    TokenAlgorithm,
+    #[error("This token is made by or for somebody else: ask whoever made it.")]
+    TokenElsewhere,
+    #[error("This token is not valid yet: try again later.")]
+    TokenTooEarly,
     #[error("The host removed you from this room: ask them for a new link.")]
     Removed,
     #[error("There is no such room: check the link, or create the room first.")]
@@ -52,6 +60,12 @@ pub enum Refusal {
     Waiting,
     #[error("A viewer only watches: ask the host for a guest link to send picture or sound.")]
     ViewerSends,
+    #[error(
+        "You are in the audience: raise your hand, and send picture and sound once the host lets you onto the stage."
+    )]
+    NotOnStage,
+    #[error("Only the host may do this.")]
+    ForTheHost,
     #[error("There is no such {0}: it may have been closed already.")]
     NotFound(&'static str),
     #[error("This transport goes the other way: use your {0} transport.")]
@@ -75,12 +89,13 @@ impl Refusal {
         use Refusal::*;
         match self {
             InviteRequired => Code::InviteRequired,
-            InviteForged => Code::InviteInvalid,
+            InviteForged | TokenUnsigned | TokenAlgorithm | TokenElsewhere => Code::InviteInvalid,
+            TokenTooEarly => Code::InviteNotYetValid,
             InviteExpired => Code::InviteExpired,
             InviteRevoked => Code::InviteRevoked,
             InviteUsedUp => Code::InviteUsedUp,
             InviteOtherRoom => Code::InviteOtherRoom,
-            Removed | MutedByHost(_) | ViewerSends => Code::Forbidden,
+            Removed | MutedByHost(_) | ViewerSends | ForTheHost => Code::Forbidden,
             RoomNotFound => Code::RoomNotFound,
             RoomExists => Code::RoomExists,
             RoomFull(_) => Code::RoomFull,
@@ -91,7 +106,7 @@ impl Refusal {
             UserTaken => Code::Conflict,
             NotJoined => Code::NotJoined,
             AlreadyJoined => Code::AlreadyJoined,
-            Waiting => Code::Waiting,
+            Waiting | NotOnStage => Code::Waiting,
             NotFound(_) => Code::NotFound,
             OwnProducer => Code::CannotConsume,
             LimitReached { .. } => Code::LimitReached,

@@ -1,6 +1,8 @@
 //! [`Rooms`]: the state, the one door in, the one door out, and the passing of time.
 
 use crate::command::*;
+use crate::jwt::Provider;
+use crate::permission::{self, Action, Actor, Standing, permits, permits_to};
 use crate::record::*;
 use crate::refusal::Refusal;
 use crate::slots::Slots;
@@ -25,6 +27,7 @@ pub struct Rooms {
     pub(crate) limits: Limits,
     pub(crate) key: SigningKey,
     pub(crate) owner: OwnerToken,
+    pub(crate) provider: Option<Provider>,
     random: StdRng,
     /// Counts joins and producers, so that "the first" has a meaning.
     births: u64,
@@ -41,6 +44,7 @@ pub struct Rooms {
     pub(crate) data_consumers: BTreeMap<DataConsumerId, DataConsumer>,
     /// When the next invite expires, so that the dashboard hears of it.
     next_expiry_ms: Option<u64>,
+    pub(crate) next_cleaning_ms: u64,
     effects: VecDeque<Effect>,
     roster_changed: bool,
 }
@@ -52,6 +56,8 @@ pub struct Setup {
     pub slot_count: u8,
     pub key: SigningKey,
     pub owner: OwnerToken,
+    /// Whose tokens open rooms besides our own.
+    pub provider: Option<Provider>,
     /// From the system's random source: ids and stream keys are drawn from it.
     pub seed: [u8; 32],
 }
@@ -70,6 +76,8 @@ pub struct Limits {
     pub invites_per_room: usize,
     /// How long a peer stays without a connection.
     pub grace: Duration,
+    /// How long a room stays that nobody uses; `None`: for ever.
+    pub idle: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -85,6 +93,7 @@ impl Default for Limits {
             transports_per_peer: 8,
             invites_per_room: 500,
             grace: Duration::from_secs(30),
+            idle: Some(Duration::from_secs(30 * 24 * 3600)),
         }
     }
 }
@@ -137,6 +146,7 @@ pub(crate) struct Producer {
     pub app_data: Map<String, Value>,
     pub paused_by_guest: bool,
     pub born: u64,
+    pub since_ms: u64,
 }
 
 impl Producer {
@@ -180,6 +190,7 @@ impl Rooms {
             limits: setup.limits,
             key: setup.key,
             owner: setup.owner,
+            provider: setup.provider,
             random: StdRng::from_seed(setup.seed),
             births: 0,
             rooms: saved.rooms.into_iter().map(|room| (room.id.clone(), room)).collect(),
@@ -194,6 +205,7 @@ impl Rooms {
             data_producers: BTreeMap::new(),
             data_consumers: BTreeMap::new(),
             next_expiry_ms: None,
+            next_cleaning_ms: now.unix_ms,
             effects: VecDeque::new(),
             roster_changed: true,
         };
@@ -222,7 +234,7 @@ impl Rooms {
     /// A new peer for a seat, in the seat's slot if that is free. Whether it fits was asked before.
     pub(crate) fn seat_peer(&mut self, seat: &Seat, presence: Presence) -> PeerId {
         let id = PeerId(self.new_uuid());
-        let standing = if seat.admitted { PeerState::Live } else { PeerState::Waiting };
+        let standing = permission::state(self.granted(seat), seat.admitted);
         let peer = Peer {
             room: seat.room.clone(),
             seat: seat.id,
@@ -260,10 +272,20 @@ impl Rooms {
 
     fn handle_peer(&mut self, now: Now, session: SessionId, command: PeerCommand) -> Result<(), Refusal> {
         let peer = self.peer_of(session)?;
+        self.permit(peer, command.action())?;
         match command {
             PeerCommand::AddTransport { id, direction } => self.add_transport(peer, id, direction),
             PeerCommand::AddProducer { transport, id, kind, app_data, paused } => {
-                self.add_producer(peer, transport, id, kind, app_data, paused)
+                let record = Producer {
+                    peer,
+                    transport,
+                    kind,
+                    app_data,
+                    paused_by_guest: paused,
+                    born: self.next_birth(),
+                    since_ms: now.unix_ms,
+                };
+                self.add_producer(peer, id, record)
             }
             PeerCommand::AddConsumer { transport, id, producer, paused } => {
                 self.add_consumer(peer, transport, id, producer, paused)
@@ -288,6 +310,24 @@ impl Rooms {
             }
             PeerCommand::CloseDataProducer(id) => self.close_data_producer(peer, id),
             PeerCommand::CloseDataConsumer(id) => self.close_data_consumer(peer, id),
+            PeerCommand::Admit { peer: other, slot } => {
+                let room = self.permit_to(peer, Action::Place, other)?;
+                self.admit(room, other, slot).map(drop)
+            }
+            PeerCommand::AssignSlot { peer: other, slot } => {
+                let room = self.permit_to(peer, Action::Place, other)?;
+                self.assign_slot(room, other, slot).map(drop)
+            }
+            PeerCommand::Mute { peer: other, kind, muted } => {
+                self.permit_to(peer, Action::Mute, other)?;
+                self.mute(other, kind, muted);
+                Ok(())
+            }
+            PeerCommand::Remove(other) => {
+                self.permit_to(peer, Action::Remove, other)?;
+                self.remove(other, REMOVED);
+                Ok(())
+            }
             PeerCommand::Chat(text) => self.chat(now, peer, text),
             PeerCommand::RaiseHand(raised) => self.raise_hand(peer, raised),
             PeerCommand::SetDisplayName(name) => {
@@ -328,6 +368,7 @@ impl Rooms {
         for peer in over {
             self.on_grace_over(peer);
         }
+        self.tidy(now);
         if self.next_expiry_ms.is_some_and(|at| at <= now.unix_ms) {
             self.find_next_expiry(now);
             self.roster_changed = true;
@@ -341,6 +382,31 @@ impl Rooms {
 
     pub fn peer_of(&self, session: SessionId) -> Result<PeerId, Refusal> {
         self.sessions.get(&session).copied().ok_or(Refusal::NotJoined)
+    }
+
+    /// What [`permission`] knows of a peer.
+    pub(crate) fn standing(&self, id: PeerId) -> Result<Standing, Refusal> {
+        let peer = self.peers.get(&id).ok_or(Refusal::NotJoined)?;
+        let admitted = self.seats.get(&peer.seat).is_some_and(|seat| seat.admitted);
+        Ok(Standing { role: peer.role, state: peer.standing, admitted })
+    }
+
+    pub(crate) fn permit(&self, peer: PeerId, action: Action) -> Result<(), Refusal> {
+        permits(Actor::Peer(self.standing(peer)?), action)
+    }
+
+    /// Whether `peer` may do this to `other`, and the room where they both are.
+    fn permit_to(&self, peer: PeerId, action: Action, other: PeerId) -> Result<RoomId, Refusal> {
+        let actor = Actor::Peer(self.standing(peer)?);
+        let room = self.peers.get(&peer).ok_or(Refusal::NotJoined)?.room.clone();
+        permits_to(actor, action, self.peer_in(&room, other)?.role)?;
+        Ok(room)
+    }
+
+    /// What let somebody in, whatever less they asked for.
+    pub(crate) fn granted(&self, seat: &Seat) -> Role {
+        let invite = seat.invite.and_then(|id| self.invites.get(&id));
+        invite.map_or(seat.role, |invite| invite.role)
     }
 
     /// A peer the owner named, in the room the owner named.
@@ -365,6 +431,16 @@ impl Rooms {
     pub(crate) fn tell_others(&mut self, room: &RoomId, peer: PeerId, notice: Notice) {
         for session in self.audience(room, peer) {
             self.effects.push_back(Effect::Notify { session, notice: notice.clone() });
+        }
+    }
+
+    /// Tells those who may let people in, but for `peer` itself.
+    pub(crate) fn tell_hosts(&mut self, room: &RoomId, peer: PeerId, notice: Notice) {
+        let hosts: Vec<PeerId> = self.peers_in(room).map(|(id, _)| id).collect();
+        for host in hosts.into_iter().filter(|host| *host != peer) {
+            if self.permit(host, Action::Place).is_ok() {
+                self.tell(host, notice.clone());
+            }
         }
     }
 
@@ -441,3 +517,5 @@ impl Rooms {
         uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 }
+
+pub(crate) const REMOVED: &str = "The host removed you from the room.";

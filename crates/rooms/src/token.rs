@@ -7,9 +7,13 @@
 //! invite, version 1:  0x01  invite id (16)  role (1)  expiry, Unix seconds (8, big-endian)  room id (1 to 64)
 //! resume, version 1:  0x81  seat id (16)
 //! ```
+//!
+//! An invite's token fits a QR code; who wants a JWT of the same invite gets one ([`crate::jwt`]).
 
 use crate::Refusal;
+use crate::jwt::{self, Claimed, OwnKey, Provider};
 use crate::record::SeatId;
+use crate::time::Now;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
@@ -22,11 +26,19 @@ use wire::{InviteId, RoomId};
 
 /// The install's own key for everything it signs.
 #[derive(Clone)]
-pub struct SigningKey([u8; 32]);
+pub struct SigningKey {
+    secret: [u8; 32],
+    jwt: OwnKey,
+}
 
 impl SigningKey {
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        // A secret of its own, so that no token of one kind passes for one of another.
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&bytes).expect("HMAC takes keys of any length (RFC 2104 §2)");
+        mac.update(jwt::PURPOSE);
+        let jwt = OwnKey::new(&mac.finalize().into_bytes());
+        Self { secret: bytes, jwt }
     }
 
     pub fn sign_invite(&self, invite: &InviteToken) -> String {
@@ -42,6 +54,21 @@ impl SigningKey {
     pub fn read_invite(&self, token: &str) -> Result<InviteToken, Refusal> {
         let payload = self.open(token).ok_or(Refusal::InviteForged)?;
         parse_invite(&payload).ok_or(Refusal::InviteForged)
+    }
+
+    /// The same invite as a JWT.
+    pub(crate) fn sign_jwt(&self, claimed: &Claimed, now: Now) -> String {
+        self.jwt.sign(claimed, now)
+    }
+
+    /// What a JWT of ours or of the provider's grants, if it is good now.
+    pub(crate) fn read_jwt(
+        &self,
+        token: &str,
+        provider: Option<&Provider>,
+        now: Now,
+    ) -> Result<Claimed, Refusal> {
+        jwt::read(token, &self.jwt, provider, now)
     }
 
     pub(crate) fn sign_resume(&self, seat: SeatId) -> String {
@@ -73,8 +100,8 @@ impl SigningKey {
     }
 
     fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length (RFC 2104 §2)");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret)
+            .expect("HMAC takes keys of any length (RFC 2104 §2)");
         mac.update(payload);
         mac
     }
@@ -139,6 +166,8 @@ fn parse_invite(payload: &[u8]) -> Option<InviteToken> {
             0 => Role::Host,
             1 => Role::Guest,
             2 => Role::Viewer,
+            3 => Role::CoHost,
+            4 => Role::Performer,
             _ => return None,
         },
         expires_secs: u64::from_be_bytes(*expires),
@@ -150,6 +179,8 @@ fn role_byte(role: Role) -> u8 {
         Role::Host => 0,
         Role::Guest => 1,
         Role::Viewer => 2,
+        Role::CoHost => 3,
+        Role::Performer => 4,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What others may read: the dashboard, REST, and the composition that wires media to people.
 
+use crate::permission::Action;
 use crate::record::{Invite, RoomRecord};
 use crate::refusal::Refusal;
 use crate::roster::{Peer, Presence, Producer, Rooms};
@@ -7,7 +8,7 @@ use crate::time::{Now, rfc3339};
 use wire::dashboard::{GuestView, InviteState, InviteSummary, RoomView, TrackView};
 use wire::ortc::MediaKind;
 use wire::rest::{LiveRoom, PeerDetails, RoomDetails, RoomSummary};
-use wire::sfu::{Notice, PeerState, Role};
+use wire::sfu::{Notice, PeerState};
 use wire::stats::Quality;
 use wire::{ConsumerId, PeerId, ProducerId, RoomId, SlotId, TransportId};
 
@@ -109,15 +110,38 @@ impl Rooms {
             stream_key: Some(record.stream_key.clone()),
             start_time: record.started_ms.map(rfc3339),
             end_time: record.ended_ms.map(rfc3339),
-            viewers: self.peers_in(&record.id).filter(|(_, peer)| peer.role == Role::Viewer).count() as u32,
+            viewers: self.viewers_in(&record.id),
             max_viewers: record.max_viewers,
         }
     }
 
+    /// Those who only watch: viewers, and performers who are not on stage.
+    pub(crate) fn viewers_in(&self, room: &RoomId) -> u32 {
+        self.peers_in(room).filter(|(id, _)| self.permit(*id, Action::Send).is_err()).count() as u32
+    }
+
+    /// Who publishes in a room since when, the longest first; what is paused or muted does not count.
+    pub fn streams(&self, room: &RoomId) -> Result<Vec<(ProducerId, u64)>, Refusal> {
+        self.rooms.get(room).ok_or(Refusal::RoomNotFound)?;
+        let here = |p: &Producer| self.live_in(p.peer) == Some(room) && !self.is_paused(p);
+        let mut streams: Vec<_> =
+            self.producers.iter().filter(|(_, p)| here(p)).map(|(id, p)| (*id, p.since_ms)).collect();
+        streams.sort_by_key(|(id, since_ms)| (*since_ms, *id));
+        Ok(streams)
+    }
+
+    /// A room's secret name for publishing.
+    pub fn stream_key(&self, room: &RoomId) -> Result<&str, Refusal> {
+        self.rooms.get(room).map(|room| room.stream_key.as_str()).ok_or(Refusal::RoomNotFound)
+    }
+
     /// Rooms with somebody in them.
     pub fn active_rooms(&self) -> Vec<RoomSummary> {
-        let with_peers =
-            self.rooms.keys().map(|id| RoomSummary { id: id.clone(), peers: self.peers_in(id).count() });
+        let with_peers = self.rooms.values().map(|room| RoomSummary {
+            id: room.id.clone(),
+            peers: self.peers_in(&room.id).count(),
+            is_private: room.is_private,
+        });
         with_peers.filter(|room| room.peers > 0).collect()
     }
 
@@ -139,6 +163,7 @@ impl Rooms {
             id: record.id.clone(),
             title: record.title.clone(),
             status: record.status,
+            is_private: record.is_private,
             peers: peers.into_iter().map(details).collect(),
         })
     }

@@ -84,7 +84,7 @@ fn status(code: Code) -> StatusCode {
     match code {
         InvalidRequest | UnknownEvent | UnsupportedCodec | DtlsFailed => StatusCode::BAD_REQUEST,
         Unauthorized | InviteRequired => StatusCode::UNAUTHORIZED,
-        Forbidden | InviteInvalid | InviteOtherRoom | Waiting => StatusCode::FORBIDDEN,
+        Forbidden | InviteInvalid | InviteOtherRoom | InviteNotYetValid | Waiting => StatusCode::FORBIDDEN,
         RoomNotFound | NotFound => StatusCode::NOT_FOUND,
         RoomExists | RoomFull | RoomClosed | SlotTaken | DuplicatePublisher | NotJoined | AlreadyJoined
         | CannotConsume | Conflict => StatusCode::CONFLICT,

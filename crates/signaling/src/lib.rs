@@ -17,6 +17,7 @@ mod line;
 mod listener;
 mod live;
 mod live_socket;
+mod openapi;
 mod pages;
 mod parse;
 mod relay;

@@ -3,46 +3,166 @@
 use crate::answer::{Answer, Reading, Refused, json};
 use crate::backend::Backend;
 use crate::connection::Connection;
+use crate::openapi::{Document, Operation, Routes};
 use crate::parse::{self, bounded_text, invalid};
 use crate::server::App;
 use crate::session::within;
-use axum::Router;
-use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::routing::{delete, get, post, put};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
-use wire::obs::{AddToObs, AllowObsControl};
-use wire::rest::{CreateInvite, CreateRoom, OwnerReply, OwnerRequest, RevokeInvite, UpdateRoom};
+use wire::dashboard::InviteSummary;
+use wire::obs::{AddToObs, AddedToObs, AllowObsControl};
+use wire::rest::*;
 use wire::{Code, Failure, InviteId, PeerId, RoomId};
 
 /// Anyone may ask this, on both listeners.
-pub(crate) fn public<B: Backend>() -> Router<App<B>> {
-    Router::new().route("/health", get(health::<B>))
+pub(crate) fn public<B: Backend>(document: Document) -> Routes<B> {
+    let said = Operation::anyone("How the engine is doing; 503 when it is not well.").answers::<Health>(200);
+    Routes::new(document).on(Method::GET, "/health", health::<B>, said)
 }
 
 /// The owner's routes: on the control listener only.
-pub(crate) fn owner<B: Backend>() -> Router<App<B>> {
-    Router::new()
-        .route("/rooms", get(active_rooms::<B>))
-        .route("/rooms/{room}", get(active_room::<B>))
-        .route("/api/rooms", post(create_room::<B>).get(list_rooms::<B>))
-        .route("/api/rooms/{room}", get(read_room::<B>).put(update_room::<B>).delete(delete_room::<B>))
-        .route("/api/rooms/{room}/invites", post(create_invite::<B>).get(list_invites::<B>))
-        .route("/api/rooms/{room}/invites/{invite}", delete(revoke_invite::<B>))
-        .route("/api/rooms/{room}/peers/{peer}", delete(remove::<B>))
-        .route("/api/rooms/{room}/peers/{peer}/admit", post(admit::<B>))
-        .route("/api/rooms/{room}/peers/{peer}/slot", post(assign_slot::<B>))
-        .route("/api/rooms/{room}/peers/{peer}/mute", post(mute::<B>))
-        .route("/api/rooms/{room}/peers/{peer}/steadiness", post(set_steadiness::<B>))
-        .route("/api/rooms/{room}/peers/{peer}/try-again", post(try_again::<B>))
-        .route("/api/obs/plugin", post(install_plugin::<B>).delete(remove_plugin::<B>))
-        .route("/api/obs/control", put(allow_obs_control::<B>))
-        .route("/api/obs/sources", post(add_to_obs::<B>))
-        .route("/api/obs/sources/last", delete(undo_add_to_obs::<B>))
-        .route("/api/lan", put(set_lan::<B>))
+pub(crate) fn owner<B: Backend>(document: Document) -> Routes<B> {
+    use Operation as Op;
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const PUT: Method = Method::PUT;
+    const DELETE: Method = Method::DELETE;
+    let room = "/api/rooms/{room}";
+    let invites = "/api/rooms/{room}/invites";
+    let routes = Routes::new(document)
+        .on(
+            GET,
+            "/rooms",
+            active_rooms::<B>,
+            Op::reader("Rooms with somebody in them; private ones for the owner alone.")
+                .answers::<Vec<RoomSummary>>(200),
+        )
+        .on(
+            GET,
+            "/rooms/{room}",
+            active_room::<B>,
+            Op::reader("A room with its peers; a private one for the owner alone.")
+                .answers::<RoomDetails>(200),
+        )
+        .on(
+            POST,
+            "/api/rooms",
+            create_room::<B>,
+            Op::owner("Make a room.").takes::<CreateRoom>().answers::<LiveRoom>(201),
+        )
+        .on(GET, "/api/rooms", list_rooms::<B>, Op::owner("Every room.").answers::<Vec<LiveRoom>>(200))
+        .on(GET, room, read_room::<B>, Op::owner("One room.").answers::<LiveRoom>(200))
+        .on(
+            PUT,
+            room,
+            update_room::<B>,
+            Op::owner("Change a room; its status only goes forward (409).")
+                .takes::<UpdateRoom>()
+                .answers::<LiveRoom>(200),
+        )
+        .on(DELETE, room, delete_room::<B>, Op::owner("Close a room and forget it."))
+        .on(
+            GET,
+            "/api/rooms/{room}/publish-url",
+            publish_urls::<B>,
+            Op::owner("Where an encoder sends to.").answers::<PublishUrls>(200),
+        )
+        .on(
+            GET,
+            "/api/rooms/{room}/play-urls",
+            play_urls::<B>,
+            Op::owner("Where a player gets it.").answers::<PlayUrls>(200),
+        )
+        .on(
+            GET,
+            "/api/rooms/{room}/stream",
+            stream_state::<B>,
+            Op::owner("Whether anybody publishes.").answers::<StreamState>(200),
+        )
+        .on(
+            POST,
+            invites,
+            create_invite::<B>,
+            Op::owner("Make an invite; its token is shown this once.")
+                .takes::<CreateInvite>()
+                .answers::<InviteCreated>(201),
+        )
+        .on(
+            GET,
+            invites,
+            list_invites::<B>,
+            Op::owner("A room's invites.").answers::<Vec<InviteSummary>>(200),
+        )
+        .on(
+            DELETE,
+            "/api/rooms/{room}/invites/{invite}",
+            revoke_invite::<B>,
+            Op::owner("Withdraw an invite, and remove whom it let in if asked.").asks::<RevokeInvite>(),
+        );
+    let peer = "/api/rooms/{room}/peers/{peer}";
+    routes
+        .on(DELETE, peer, remove::<B>, Op::owner("Remove somebody for good."))
+        .on(
+            POST,
+            "/api/rooms/{room}/peers/{peer}/admit",
+            admit::<B>,
+            Op::owner("Let a guest in, or a performer onto the stage.").takes::<AssignSlot>(),
+        )
+        .on(
+            POST,
+            "/api/rooms/{room}/peers/{peer}/slot",
+            assign_slot::<B>,
+            Op::owner("Move somebody to another slot, or out of the show.").takes::<AssignSlot>(),
+        )
+        .on(
+            POST,
+            "/api/rooms/{room}/peers/{peer}/mute",
+            mute::<B>,
+            Op::owner("Silence a microphone or camera, or give it back.").takes::<MutePeer>(),
+        )
+        .on(
+            POST,
+            "/api/rooms/{room}/peers/{peer}/steadiness",
+            set_steadiness::<B>,
+            Op::owner("Soonest, or without a break.").takes::<SetSteadiness>(),
+        )
+        .on(POST, "/api/obs/plugin", install_plugin::<B>, Op::owner("Install or update the OBS plugin."))
+        .on(DELETE, "/api/obs/plugin", remove_plugin::<B>, Op::owner("Remove the OBS plugin."))
+        .on(
+            PUT,
+            "/api/obs/control",
+            allow_obs_control::<B>,
+            Op::owner("Consent to OBS being watched and added to.").takes::<AllowObsControl>(),
+        )
+        .on(
+            POST,
+            "/api/obs/sources",
+            add_to_obs::<B>,
+            Op::owner("Add guests to OBS.").takes::<AddToObs>().answers::<AddedToObs>(201),
+        )
+        .on(
+            DELETE,
+            "/api/obs/sources/last",
+            undo_add_to_obs::<B>,
+            Op::owner("Take back what was added last."),
+        )
+        .on(
+            PUT,
+            "/api/lan",
+            set_lan::<B>,
+            Op::owner("Open or close the listener for the local network.").takes::<LanAccess>(),
+        )
+        .on(
+            POST,
+            "/api/rooms/{room}/peers/{peer}/try-again",
+            try_again::<B>,
+            Op::owner("Decode somebody's video again, after it crashed the decoder."),
+        )
 }
 
 async fn health<B: Backend>(State(app): State<App<B>>) -> Answer {
@@ -51,13 +171,25 @@ async fn health<B: Backend>(State(app): State<App<B>>) -> Answer {
     json(status, health)
 }
 
-async fn active_rooms<B: Backend>(State(app): State<App<B>>, _: Reader) -> Answer {
-    json(StatusCode::OK, within(app.limits.answer_time, app.backend.rooms()).await?)
+async fn active_rooms<B: Backend>(State(app): State<App<B>>, reader: Reader) -> Answer {
+    let mut rooms = within(app.limits.answer_time, app.backend.rooms()).await?;
+    rooms.retain(|room| reader.may_see(room.is_private));
+    json(StatusCode::OK, rooms)
 }
 
-async fn active_room<B: Backend>(State(app): State<App<B>>, _: Reader, Path(room): Path<String>) -> Answer {
+async fn active_room<B: Backend>(
+    State(app): State<App<B>>,
+    reader: Reader,
+    Path(room): Path<String>,
+) -> Answer {
     let room = room_id(&room)?;
-    json(StatusCode::OK, within(app.limits.answer_time, app.backend.room(room)).await?)
+    let details = within(app.limits.answer_time, app.backend.room(room)).await?;
+    if !reader.may_see(details.is_private) {
+        // As one that does not exist.
+        let sentence = "There is no such room: check the link, or create the room first.";
+        return Err(Failure::new(Code::RoomNotFound, sentence).into());
+    }
+    json(StatusCode::OK, details)
 }
 
 async fn create_room<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
@@ -87,6 +219,18 @@ async fn update_room<B: Backend>(
 
 async fn delete_room<B: Backend>(app: State<App<B>>, _: Owner, Path(room): Path<String>) -> Answer {
     done(ask(&app, OwnerRequest::DeleteRoom(room_id(&room)?)).await?)
+}
+
+async fn publish_urls<B: Backend>(app: State<App<B>>, _: Owner, Path(room): Path<String>) -> Answer {
+    done(ask(&app, OwnerRequest::PublishUrls(room_id(&room)?)).await?)
+}
+
+async fn play_urls<B: Backend>(app: State<App<B>>, _: Owner, Path(room): Path<String>) -> Answer {
+    done(ask(&app, OwnerRequest::PlayUrls(room_id(&room)?)).await?)
+}
+
+async fn stream_state<B: Backend>(app: State<App<B>>, _: Owner, Path(room): Path<String>) -> Answer {
+    done(ask(&app, OwnerRequest::StreamState(room_id(&room)?)).await?)
 }
 
 async fn create_invite<B: Backend>(
@@ -181,7 +325,8 @@ async fn remove_plugin<B: Backend>(app: State<App<B>>, _: Owner) -> Answer {
     done(ask(&app, OwnerRequest::RemoveObsPlugin).await?)
 }
 
-#[derive(Deserialize)]
+/// `PUT /api/lan`.
+#[derive(Deserialize, JsonSchema)]
 struct LanAccess {
     on: bool,
 }
@@ -232,17 +377,42 @@ impl<B: Backend> FromRequestParts<App<B>> for Owner {
 }
 
 /// May look but not touch: anyone on this machine, or the owner from elsewhere.
-struct Reader;
+struct Reader {
+    is_owner: bool,
+}
+
+impl Reader {
+    fn may_see(&self, is_private: bool) -> bool {
+        self.is_owner || !is_private
+    }
+}
 
 impl<B: Backend> FromRequestParts<App<B>> for Reader {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &App<B>) -> Result<Self, Refused> {
+        let owner = Owner::from_request_parts(parts, app).await;
         let connection = parts.extensions.get::<Connection>();
-        if connection.is_some_and(|c| c.remote.ip().to_canonical().is_loopback()) {
-            return Ok(Reader);
+        let is_here = connection.is_some_and(|c| c.remote.ip().to_canonical().is_loopback());
+        match owner {
+            Ok(Owner) => Ok(Self { is_owner: true }),
+            Err(_) if is_here => Ok(Self { is_owner: false }),
+            Err(refused) => Err(refused),
         }
-        Owner::from_request_parts(parts, app).await.map(|_| Reader)
+    }
+}
+
+/// What a path names; one that is not UTF-8 is refused in the documented shape.
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(named)) => Ok(Self(named)),
+            Err(_) => Err(invalid("The address is not UTF-8.").into()),
+        }
     }
 }
 

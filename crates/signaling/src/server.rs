@@ -7,14 +7,15 @@ use crate::gate::Porter;
 use crate::guard::{Hosts, OriginRule, Surface, check_host, check_origin};
 use crate::listener::Listener;
 use crate::live::LiveHub;
+use crate::openapi::{Document, Operation};
 use crate::swarm::SwarmHub;
 use crate::{dashboard, live_socket, pages, rest, sockets, swarm_socket};
-use axum::Router;
 use axum::extract::Path;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socketioxide::SocketIo;
@@ -104,13 +105,28 @@ impl Server {
             .with_state(app.clone())
             .layer(from_fn_with_state(rule(Surface::Guests), check_origin))
             .merge(guest_pages(&config.pages));
-        let health = rest::public::<B>();
+        let (health, document) = rest::public::<B>(Document::new()).finish();
+        let (routes, mut document) = rest::owner::<B>(document).finish();
+        document.add(
+            &Method::GET,
+            "/api/dashboard",
+            Operation::owner("A WebSocket: whole snapshots, levels and pictures."),
+        );
+        document.add(&Method::GET, "/signaling", Operation::anyone("A WebSocket: live rooms, by a token."));
+        document.add(
+            &Method::GET,
+            "/swarm",
+            Operation::anyone("A WebSocket: introductions of those who want the same file."),
+        );
+        document.add(&Method::GET, OPENAPI, Operation::anyone("This document."));
+        let document = document.finish();
         let guests = Router::new()
             .route("/", get(async || pages::guest_landing()))
             .merge(for_guests.clone())
             .merge(health.clone().with_state(app.clone()));
-        let owner = rest::owner::<B>()
+        let owner = routes
             .merge(health)
+            .route(OPENAPI, get(async move || Json(document)))
             .route("/api/dashboard", get(dashboard::upgrade::<B>))
             .method_not_allowed_fallback(wrong_method)
             .route("/api/{*rest}", axum::routing::any(no_route))
@@ -273,5 +289,6 @@ fn why(error: &io::Error) -> String {
     }
 }
 
+const OPENAPI: &str = "/api/openapi.json";
 /// Requests are short; sockets are cut so that their clients notice at once.
 const LAN_CLOSE: Duration = Duration::from_millis(300);

@@ -27,6 +27,9 @@ async fn every_owner_route_reaches_the_engine_and_needs_the_token() {
         ("GET", "/api/rooms/show".into(), "", 404, "owner ReadRoom"),
         ("PUT", "/api/rooms/show".into(), r#"{"status":"live"}"#, 200, "owner UpdateRoom"),
         ("DELETE", "/api/rooms/show".into(), "", 200, "owner DeleteRoom"),
+        ("GET", "/api/rooms/show/publish-url".into(), "", 200, "owner PublishUrls"),
+        ("GET", "/api/rooms/show/play-urls".into(), "", 200, "owner PlayUrls"),
+        ("GET", "/api/rooms/show/stream".into(), "", 200, "owner StreamState"),
         (
             "POST",
             "/api/rooms/show/invites".into(),
@@ -156,7 +159,7 @@ async fn health_and_rooms_need_no_token_on_this_machine() {
     let answer = http(address, "GET", "/health", &[], "").await;
     assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("ok")));
     let answer = http(address, "GET", "/rooms", &[], "").await;
-    assert_eq!(answer.json(), serde_json::json!([{ "id": "show", "peers": 1 }]));
+    assert_eq!(answer.json(), serde_json::json!([{ "id": "show", "peers": 1, "isPrivate": false }]));
     assert_eq!(http(address, "GET", "/rooms/show", &[], "").await.json()["title"], "t");
     studio.become_unhealthy();
     let answer = http(address, "GET", "/health", &[], "").await;

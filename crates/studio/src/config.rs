@@ -2,7 +2,12 @@
 //!
 //! `config.example.toml` at the top of the repository documents every key; a test holds it equal to [`Config::default`].
 
+mod auth;
 mod limits;
+mod srs;
+
+pub use auth::{AuthConfig, RawAuth};
+pub use srs::{RawSrs, SrsConfig};
 
 use self::limits::{RawLimits, RawSwarm};
 use crate::worker::MAX_WORKERS;
@@ -36,7 +41,14 @@ pub struct Config {
     pub max_incoming_bitrate: u64,
     /// Of a guest in a slot.
     pub max_incoming_bitrate_on_air: u64,
+    /// Whose tokens open rooms besides this install's own.
+    pub auth: Option<AuthConfig>,
+    pub max_rooms: usize,
     pub max_peers_per_room: usize,
+    pub max_streams_per_room: usize,
+    /// `None`: rooms are kept for ever.
+    pub idle_rooms: Option<Duration>,
+    pub srs: SrsConfig,
     pub grace: Duration,
     pub slot_count: u8,
     pub hardware_decoding: bool,
@@ -62,6 +74,8 @@ pub struct ObsConfig {
 pub struct RawConfig {
     pub listen: RawListen,
     pub media: RawMedia,
+    pub auth: RawAuth,
+    pub srs: RawSrs,
     pub rooms: RawRooms,
     pub storage: RawStorage,
     pub obs: RawObs,
@@ -101,7 +115,10 @@ pub struct RawIceServer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawRooms {
+    pub max_rooms: Option<usize>,
     pub max_peers: Option<usize>,
+    pub max_streams: Option<usize>,
+    pub idle_days: Option<u64>,
     pub grace_secs: Option<u64>,
 }
 
@@ -156,7 +173,12 @@ impl Config {
             allowed_origins: Vec::new(),
             max_incoming_bitrate: 2_000_000,
             max_incoming_bitrate_on_air: 6_000_000,
+            auth: None,
+            max_rooms: 100,
             max_peers_per_room: 15,
+            max_streams_per_room: 50,
+            idle_rooms: Some(Duration::from_secs(30 * DAY_SECS)),
+            srs: SrsConfig::default(),
             grace: Duration::from_secs(30),
             slot_count: 6,
             hardware_decoding: true,
@@ -199,9 +221,21 @@ impl Config {
         if let Some(bitrate) = raw.media.max_incoming_bitrate_on_air {
             config.max_incoming_bitrate_on_air = send_limit("media.max_incoming_bitrate_on_air", bitrate)?;
         }
+        config.auth = AuthConfig::from_raw(raw.auth)?;
         if let Some(peers) = raw.rooms.max_peers {
             config.max_peers_per_room = within("rooms.max_peers", peers, 1..=500, "1 to 500")?;
         }
+        if let Some(rooms) = raw.rooms.max_rooms {
+            config.max_rooms = within("rooms.max_rooms", rooms, 1..=10_000, "1 to 10000")?;
+        }
+        if let Some(streams) = raw.rooms.max_streams {
+            config.max_streams_per_room = within("rooms.max_streams", streams, 1..=1000, "1 to 1000")?;
+        }
+        if let Some(days) = raw.rooms.idle_days {
+            let days = within("rooms.idle_days", days, 0..=3650, "0 to 3650 (days; 0: never)")?;
+            config.idle_rooms = (days > 0).then(|| Duration::from_secs(days * DAY_SECS));
+        }
+        config.srs = SrsConfig::from_raw(raw.srs)?;
         if let Some(secs) = raw.rooms.grace_secs {
             config.grace =
                 Duration::from_secs(within("rooms.grace_secs", secs, 0..=600, "0 to 600 (seconds)")?);
@@ -293,6 +327,7 @@ fn default_data_dir() -> Option<PathBuf> {
         .map(|dir| dir.join("greenroom"))
 }
 
+const DAY_SECS: u64 = 24 * 3600;
 /// The first of the ports that WebRTC servers commonly ask to have opened.
 const MEDIA_PORT: u16 = 10_000;
 /// Tried after it when another program has it: up to 10100.
@@ -320,7 +355,8 @@ mod tests {
         assert!(
             config.obs.plugin.is_some() && config.obs.media_worker.is_some() && config.obs.socket.is_some()
         );
-        assert!(!config.ice_servers.is_empty() && !config.announced.is_empty());
+        assert!(!config.ice_servers.is_empty() && !config.announced.is_empty() && config.auth.is_some());
+        assert!(config.srs.rtmp.is_some() && config.srs.http.is_some() && config.srs.api.is_some());
     }
 
     #[test]
@@ -334,6 +370,10 @@ mod tests {
             ("[media]\nmax_incoming_bitrate = 5", "100000 to 100000000"),
             ("[media]\nmax_incoming_bitrate_on_air = 5", "100000 to 100000000"),
             ("[[media.ice_servers]]\nurls = ['http://x']", "stun:"),
+            ("[auth]\nissuer = 'x'", "`auth.jwks`"),
+            ("[srs]\nrtmp = 'http://x/live'", "`srs.rtmp` is `http://x/live`"),
+            ("[srs]\napi = 'http://a b'", "`srs.api`"),
+            ("[rooms]\nmax_streams = 0", "1 to 1000"),
             ("[obs]\nslots = 0", "1 to 16"),
             ("[rooms]\nmax_peer = 3", "unknown field `max_peer`"),
             ("[swarm]\naccess = 'all'", "`swarm.access` is `all`"),

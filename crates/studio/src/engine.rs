@@ -1,7 +1,7 @@
 //! One life of the engine: everything it is made of, started and ended in order.
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{AuthConfig, Config};
 use crate::doors::Doors;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
@@ -13,13 +13,14 @@ use crate::stun_servers;
 use crate::worker::{WorkerConfig, WorkerPool};
 use anyhow::Context;
 use outputs::obs::MediaHandle;
-use rooms::{Limits, OwnerToken, Rooms, Setup};
+use rooms::{Limits, Now, OwnerToken, Rooms, Saved, Setup};
 use signaling::{AllowedOrigins, Server};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use wire::rest::Recovered;
 
 /// A running engine; end it with [`Engine::shutdown`].
 pub(crate) struct Engine {
@@ -37,18 +38,23 @@ impl Engine {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let data_dir = config.data_dir.clone();
         let opened = tokio::task::spawn_blocking(move || Store::open(&data_dir)).await?;
-        let Opened { store, saved, secrets } = opened?;
+        let Opened { store, saved, secrets, was_cut } = opened?;
         let clock = Clock::start();
+        let recovered = was_cut.then(|| recovered(&saved, clock.now()));
         let owner = OwnerToken::new(secrets.owner_token);
         let setup = Setup {
             limits: Limits {
+                rooms: config.max_rooms,
                 peers_per_room: config.max_peers_per_room,
+                producers_per_room: config.max_streams_per_room,
+                idle: config.idle_rooms,
                 grace: config.grace,
                 ..Limits::default()
             },
             slot_count: config.slot_count,
             key: secrets.signing_key,
             owner: owner.clone(),
+            provider: config.auth.as_ref().map(AuthConfig::read).transpose()?,
             seed: rand::random(),
         };
         let rooms = Rooms::restore(setup, saved, clock.now());
@@ -83,6 +89,8 @@ impl Engine {
             obs: obs_seen,
             obs_control,
             ice_servers: config.ice_servers.clone(),
+            srs: config.srs.clone(),
+            recovered,
             send_limits: SendLimits {
                 usual: config.max_incoming_bitrate,
                 on_air: config.max_incoming_bitrate_on_air,
@@ -155,6 +163,19 @@ impl Engine {
         let _ = self.stage.await;
         self.store.close().await;
         tracing::info!("Greenroom has ended");
+    }
+}
+
+/// What there is to take up after a run that was cut off.
+fn recovered(saved: &Saved, now: Now) -> Recovered {
+    Recovered {
+        rooms: saved.rooms.len(),
+        invites: saved
+            .invites
+            .iter()
+            .filter(|i| !i.revoked && i.uses < i.max_uses && i.expires_ms > now.unix_ms)
+            .count(),
+        guests: saved.seats.iter().filter(|seat| seat.present && !seat.removed).count(),
     }
 }
 

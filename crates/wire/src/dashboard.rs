@@ -11,6 +11,7 @@ use crate::obs::{Mismatch, ObsControl};
 use crate::rest::RoomStatus;
 use crate::sfu::{PeerState, Role, Tally};
 use crate::stats::Quality;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -110,7 +111,7 @@ pub enum TrackView {
     MutedByHost,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[derive(Clone, Debug, PartialEq, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct InviteSummary {
@@ -125,7 +126,7 @@ pub struct InviteSummary {
     pub state: InviteState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[ts(export)]
 pub enum InviteState {

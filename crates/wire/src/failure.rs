@@ -1,10 +1,11 @@
 //! The one shape of every refusal: a sentence for people, a stable code for programs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 /// `{ "error": "<sentence>", "code": "<stable-code>" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS, thiserror::Error, JsonSchema)]
 #[ts(export)]
 #[error("{error}")]
 pub struct Failure {
@@ -19,7 +20,7 @@ impl Failure {
 }
 
 /// Stable names of refusals. Add; never rename.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[ts(export)]
 pub enum Code {
@@ -35,6 +36,7 @@ pub enum Code {
     InviteRequired,
     InviteInvalid,
     InviteExpired,
+    InviteNotYetValid,
     InviteRevoked,
     InviteUsedUp,
     InviteOtherRoom,

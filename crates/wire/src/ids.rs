@@ -1,6 +1,8 @@
 //! Identifiers made by the server: random UUIDs, unguessable, strings on the wire.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use ts_rs::TS;
@@ -13,6 +15,16 @@ macro_rules! id {
         #[serde(transparent)]
         #[ts(export, type = "string")]
         pub struct $name(pub Uuid);
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": "uuid" })
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

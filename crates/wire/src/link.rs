@@ -25,6 +25,7 @@ use crate::ids::{PeerId, ProducerId};
 use crate::name::{DisplayName, SlotId};
 use crate::obs::Mismatch;
 use crate::ortc::MediaKind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -130,7 +131,9 @@ pub enum ToWorker {
 }
 
 /// What a streamer prefers of a guest: to be there soon, or without a break.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[ts(export)]
 pub enum Steadiness {

@@ -1,6 +1,8 @@
 //! Strings that strangers choose, parsed once.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use thiserror::Error;
 use ts_rs::TS;
@@ -151,6 +153,27 @@ impl fmt::Display for SlotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Guest {}", self.0)
     }
+}
+
+/// What openapi.json says of a type that is parsed by hand.
+macro_rules! schema {
+    ($($name:ident $schema:tt)*) => {$(
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+schema! {
+    RoomId { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" }
+    DisplayName { "type": "string", "minLength": 1, "maxLength": 64 }
+    SlotId { "type": "integer", "minimum": 1, "maximum": 16 }
 }
 
 const MAX_ROOM_ID: usize = 64;

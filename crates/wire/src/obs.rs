@@ -1,6 +1,7 @@
 //! OBS as the streamer sees and steers it from the dashboard, through obs-websocket.
 
 use crate::name::SlotId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
@@ -60,14 +61,14 @@ pub enum Recording {
 }
 
 /// `PUT /api/obs/control`: the streamer's consent, kept until it is withdrawn.
-#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, Deserialize, TS, JsonSchema)]
 #[ts(export)]
 pub struct AllowObsControl {
     pub on: bool,
 }
 
 /// `POST /api/obs/sources`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, TS)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, TS, JsonSchema)]
 #[ts(export, optional_fields)]
 pub struct AddToObs {
     pub layout: ObsLayout,
@@ -76,7 +77,7 @@ pub struct AddToObs {
 }
 
 /// What to add to OBS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[ts(export)]
 pub enum ObsLayout {
@@ -91,7 +92,7 @@ pub enum ObsLayout {
 }
 
 /// Its answer: the scene, and the sources in it that are Greenroom's doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS, JsonSchema)]
 #[ts(export)]
 pub struct AddedToObs {
     pub scene: String,

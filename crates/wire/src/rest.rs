@@ -8,11 +8,12 @@ use crate::obs::{AddToObs, AddedToObs};
 use crate::ortc::MediaKind;
 use crate::sfu::{PeerState, ProducerInfo, Role};
 use crate::stats::{ConsumerStats, Quality};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 /// `GET /health`.
-#[derive(Clone, Debug, Serialize, TS)]
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct Health {
@@ -25,29 +26,46 @@ pub struct Health {
     pub rooms: usize,
     pub peers: usize,
     pub workers: usize,
+    /// What was taken up again, when the last run did not end in order.
+    pub recovered: Option<Recovered>,
+}
+
+/// What a start found after a crash or a power cut: everything that was ever acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct Recovered {
+    pub rooms: usize,
+    /// That still open.
+    pub invites: usize,
+    /// Whose places wait for them.
+    pub guests: usize,
 }
 
 /// One line of `GET /rooms`.
-#[derive(Clone, Debug, Serialize, TS)]
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct RoomSummary {
     pub id: RoomId,
     pub peers: usize,
+    /// Shown to the owner alone.
+    pub is_private: bool,
 }
 
 /// `GET /rooms/:roomId`.
-#[derive(Clone, Debug, Serialize, TS)]
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct RoomDetails {
     pub id: RoomId,
     pub title: String,
     pub status: RoomStatus,
+    pub is_private: bool,
     pub peers: Vec<PeerDetails>,
 }
 
-#[derive(Clone, Debug, Serialize, TS)]
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct PeerDetails {
@@ -61,7 +79,7 @@ pub struct PeerDetails {
 }
 
 /// A live room's life; it only goes forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[ts(export)]
 pub enum RoomStatus {
@@ -71,7 +89,7 @@ pub enum RoomStatus {
 }
 
 /// `POST /api/rooms`.
-#[derive(Clone, Debug, Deserialize, TS)]
+#[derive(Clone, Debug, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export, optional_fields)]
 pub struct CreateRoom {
@@ -82,7 +100,7 @@ pub struct CreateRoom {
 }
 
 /// `PUT /api/rooms/:roomId`.
-#[derive(Clone, Debug, Default, Deserialize, TS)]
+#[derive(Clone, Debug, Default, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[ts(export, optional_fields)]
 pub struct UpdateRoom {
@@ -92,7 +110,7 @@ pub struct UpdateRoom {
 }
 
 /// A live room as the REST API shows it. Times are RFC 3339 in UTC.
-#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+#[derive(Clone, Debug, PartialEq, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export, optional_fields)]
 pub struct LiveRoom {
@@ -111,7 +129,7 @@ pub struct LiveRoom {
 }
 
 /// `POST /api/rooms/:roomId/invites`.
-#[derive(Clone, Debug, Default, Deserialize, TS)]
+#[derive(Clone, Debug, Default, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[ts(export, optional_fields)]
 pub struct CreateInvite {
@@ -126,19 +144,21 @@ pub struct CreateInvite {
 }
 
 /// Its answer. The token is shown here once and never again.
-#[derive(Clone, Debug, Serialize, TS)]
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct InviteCreated {
     pub id: InviteId,
     pub url: String,
     pub token: String,
+    /// The same invite as an HS256 JWT, for programs that read tokens.
+    pub jwt: String,
     /// RFC 3339 in UTC.
     pub expires_at: String,
 }
 
 /// `DELETE /api/rooms/:roomId/invites/:inviteId?endPeers=true`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[ts(export)]
 pub struct RevokeInvite {
@@ -147,7 +167,7 @@ pub struct RevokeInvite {
 }
 
 /// `POST /api/rooms/:roomId/peers/:peerId/admit` and `…/slot`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, TS, JsonSchema)]
 #[serde(default)]
 #[ts(export, optional_fields)]
 pub struct AssignSlot {
@@ -156,7 +176,7 @@ pub struct AssignSlot {
 }
 
 /// `POST /api/rooms/:roomId/peers/:peerId/mute`.
-#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, Deserialize, TS, JsonSchema)]
 #[ts(export)]
 pub struct MutePeer {
     pub kind: MediaKind,
@@ -164,10 +184,49 @@ pub struct MutePeer {
 }
 
 /// `POST /api/rooms/:roomId/peers/:peerId/steadiness`.
-#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, Deserialize, TS, JsonSchema)]
 #[ts(export)]
 pub struct SetSteadiness {
     pub steadiness: Steadiness,
+}
+
+/// `GET /api/rooms/:roomId/publish-url`: where an encoder sends to, with the stream key in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, TS, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct PublishUrls {
+    pub rtmp: Option<String>,
+    pub whip: Option<String>,
+    /// Why there is none, and what to do.
+    pub reason: Option<String>,
+}
+
+/// `GET /api/rooms/:roomId/play-urls`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, TS, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct PlayUrls {
+    pub rtmp: Option<String>,
+    pub flv: Option<String>,
+    pub hls: Option<String>,
+    pub webrtc: Option<String>,
+    /// Why there is none, and what to do.
+    pub reason: Option<String>,
+}
+
+/// `GET /api/rooms/:roomId/stream`: what live peers send, paused tracks left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, TS, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct StreamState {
+    pub publishing: bool,
+    /// The longest track's beginning, RFC 3339 in UTC.
+    pub since: Option<String>,
+    /// Each once, e.g. `audio/opus`.
+    pub codecs: Vec<String>,
+    /// Of all tracks together, bit/s.
+    #[ts(type = "number")]
+    pub bitrate: u64,
 }
 
 /// What the owner may ask for, by REST or from the dashboard.
@@ -179,6 +238,9 @@ pub enum OwnerRequest {
     UpdateRoom(RoomId, UpdateRoom),
     DeleteRoom(RoomId),
     CreateInvite(RoomId, CreateInvite),
+    PublishUrls(RoomId),
+    PlayUrls(RoomId),
+    StreamState(RoomId),
     ListInvites(RoomId),
     RevokeInvite(RoomId, InviteId, RevokeInvite),
     Admit(RoomId, PeerId, AssignSlot),
@@ -204,6 +266,9 @@ pub enum OwnerReply {
     Rooms(Vec<LiveRoom>),
     InviteCreated(Box<InviteCreated>),
     Invites(Vec<InviteSummary>),
+    PublishUrls(PublishUrls),
+    PlayUrls(PlayUrls),
+    StreamState(StreamState),
     AddedToObs(AddedToObs),
     Done {},
 }

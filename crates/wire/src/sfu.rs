@@ -4,25 +4,30 @@ use crate::ids::*;
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::ortc::*;
 use crate::stats::{ConsumerScore, Quality, StatsReport, StreamScore};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use ts_rs::TS;
 
 /// What a peer may do. Ordered from most to least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[ts(export)]
 pub enum Role {
     /// The streamer: everything.
     Host,
+    /// Sends and receives at once; lets in, moves, silences and removes those below.
+    CoHost,
     /// Sends and receives, waits until admitted.
     Guest,
+    /// Receives at once; asks to send by raising a hand, and sends once the host lets them onto the stage.
+    Performer,
     /// Receives only.
     Viewer,
 }
 
 /// Where a peer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[ts(export)]
 pub enum PeerState {
@@ -58,6 +63,10 @@ pub struct Joined {
     pub peers: Vec<PeerInfo>,
     pub producers: Vec<ProducerInfo>,
     pub data_producers: Vec<DataProducerInfo>,
+    /// In the green room: for those who may let them in, empty for others.
+    pub waiting: Vec<PeerInfo>,
+    /// Whether this peer may send now; a performer once `admitted`.
+    pub may_send: bool,
     pub ice_servers: Vec<IceServer>,
     pub resume_token: String,
     /// True when `resumeToken` took a running session over: transports and producers still stand.
@@ -74,7 +83,7 @@ pub struct PeerInfo {
     pub hand_raised: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
 pub struct ProducerInfo {
@@ -123,6 +132,10 @@ pub enum PeerRequest {
     CloseDataConsumer(DataConsumerRef),
     CloseDataProducer(DataProducerRef),
     GetStats(GetStats),
+    Admit(AdmitPeer),
+    AssignSlot(AdmitPeer),
+    MutePeer(SilencePeer),
+    RemovePeer(PeerRef),
     Chat(Chat),
     RaiseHand(RaiseHand),
     SetDisplayName(SetDisplayName),
@@ -346,6 +359,34 @@ impl GetStats {
     }
 }
 
+/// `admit` and `assign-slot`, of a host or co-host.
+#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export, optional_fields)]
+pub struct AdmitPeer {
+    pub peer_id: PeerId,
+    /// `admit`: default the first free slot. `assign-slot`: none takes the peer out of the show.
+    pub slot: Option<SlotId>,
+}
+
+/// `mute-peer`, of a host or co-host.
+#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct SilencePeer {
+    pub peer_id: PeerId,
+    pub kind: MediaKind,
+    pub muted: bool,
+}
+
+/// `remove-peer`, of a host or co-host.
+#[derive(Clone, Copy, Debug, Deserialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct PeerRef {
+    pub peer_id: PeerId,
+}
+
 #[derive(Clone, Debug, Deserialize, TS)]
 #[serde(rename_all = "camelCase")]
 #[ts(export)]
@@ -384,6 +425,8 @@ pub struct Signal {
 pub enum Notice {
     RoomJoined(Box<Joined>),
     PeerJoined(PeerInfo),
+    /// Somebody is in the green room: to those who may let them in.
+    PeerWaiting(PeerInfo),
     PeerLeft {
         peer_id: PeerId,
         reason: String,

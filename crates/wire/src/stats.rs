@@ -2,13 +2,14 @@
 
 use crate::ids::*;
 use crate::ortc::MediaKind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use ts_rs::TS;
 
 /// One peer's connection in a few numbers. Bitrates in bit/s over the last second; "send" is from the
 /// engine to the peer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export, optional_fields)]
 pub struct Quality {
@@ -39,7 +40,7 @@ pub struct StatsReport {
 }
 
 /// Which of mediasoup's statistics it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[ts(export)]
 pub enum StatsType {
@@ -209,7 +210,7 @@ pub struct ProducerStats {
 }
 
 /// One sent stream, as mediasoup's `Consumer.getStats()` has it. Losses and jitter are the receiver's words.
-#[derive(Clone, Debug, Serialize, TS)]
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[ts(export, optional_fields)]
 pub struct ConsumerStats {

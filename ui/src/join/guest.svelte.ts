@@ -76,7 +76,7 @@ export class Guest {
     const speaking = setInterval(() => this.#listen(), SPEAKING_MS);
     client.on('change', snapshot => {
       this.room = snapshot;
-      if (snapshot.role === 'viewer') this.#onlyWatch();
+      if (snapshot.role !== null && !snapshot.maySend) this.#onlyWatch();
       if (snapshot.phase.name !== 'ended') return;
       clearInterval(speaking);
       if (this.ending === null) this.#onEnded(snapshot.phase.ending);
@@ -120,6 +120,11 @@ export class Guest {
     this.#release('video');
     this.video = { is: 'off' };
     this.#publish('video');
+  }
+
+  /** As a co-host may. */
+  admit(peerId: string): void {
+    this.#client?.admit(peerId).catch((error: unknown) => this.#say(error instanceof Error ? error.message : String(error)));
   }
 
   get canShareScreen(): boolean {
@@ -282,7 +287,7 @@ export class Guest {
     if (heard.length !== this.speaking.size || heard.some(peer => !this.speaking.has(peer))) this.speaking = new Set(heard);
   }
 
-  /** A viewer sends nothing: no reason to keep the camera's light on. */
+  /** Who watches sends nothing: no reason to keep the camera's light on. */
   #onlyWatch(): void {
     for (const kind of ['video', 'audio'] as const) {
       if (this[kind].is === 'off') continue;

@@ -3,6 +3,7 @@
 import { io } from 'socket.io-client';
 import { ConnectionLost, Refusal, isFailure } from './failure';
 import type { AddIceCandidate } from './wire/AddIceCandidate';
+import type { AdmitPeer } from './wire/AdmitPeer';
 import type { Chat } from './wire/Chat';
 import type { ConnectTransport } from './wire/ConnectTransport';
 import type { Consume } from './wire/Consume';
@@ -43,6 +44,7 @@ export interface Requests {
   'resume-producer': [ProducerRef, Nothing];
   'close-producer': [ProducerRef, Nothing];
   'get-stats': [GetStats, StatsReport];
+  admit: [AdmitPeer, Nothing];
   chat: [Chat, Nothing];
   'raise-hand': [RaiseHand, Nothing];
   'set-display-name': [SetDisplayName, Nothing];
@@ -114,6 +116,7 @@ function isNotice(event: string): event is Notice['event'] {
 const NOTICES: Record<Notice['event'], true> = {
   'room-joined': true,
   'peer-joined': true,
+  'peer-waiting': true,
   'peer-left': true,
   'peer-renamed': true,
   'new-producer': true,
@@ -138,6 +141,7 @@ const NOTICES: Record<Notice['event'], true> = {
   'muted-by-host': true,
   tally: true,
   chat: true,
+  signal: true,
   'hand-raised': true,
   kicked: true,
   'room-closed': true,

@@ -23,6 +23,8 @@ class Script {
   /** Answers in place of the usual ones. */
   readonly answers = new Map<keyof Requests, () => unknown>();
   openings = 0;
+  /** Their ids, in the order in which they were asked for. */
+  readonly transports: string[] = [];
   unreachable = 0;
   #notice: (notice: Notice) => void = () => {};
   #cut: () => void = () => {};
@@ -69,6 +71,7 @@ class Script {
       case 'join-room':
         return { ...JOINED, ...this.joins.shift() };
       case 'create-webrtc-transport':
+        this.transports.push(`t-${this.#ids}`);
         return { ...generateTransportRemoteParameters(), id: `t-${this.#ids}`, iceServers: [] };
       case 'connect-transport':
         return { connected: true };
@@ -99,6 +102,8 @@ const JOINED = {
   peers: [],
   producers: [],
   dataProducers: [],
+  waiting: [],
+  maySend: true,
   iceServers: [],
   resumeToken: 'resume-1',
   resumed: false,
@@ -166,11 +171,51 @@ describe('a stay', () => {
 
   it('of a viewer sends nothing', async () => {
     const setup = setting();
-    setup.script.joins = [{ role: 'viewer', state: 'live', peers: [PEER], producers: [CAMERA] }];
+    setup.script.joins = [{ role: 'viewer', state: 'live', maySend: false, peers: [PEER], producers: [CAMERA] }];
     await setup.soon();
     expect(setup.client.snapshot).toMatchObject({ phase: { name: 'live' }, role: 'viewer' });
     expect(setup.script.events().filter(event => event === 'create-webrtc-transport')).toHaveLength(1);
     expect(setup.script.events()).not.toContain('produce');
+  });
+
+  it('of a performer watches, sends once on stage, and watches again when taken off it', async () => {
+    const { script, client, soon } = setting();
+    script.joins = [{ role: 'performer', state: 'live', maySend: false, peers: [PEER], producers: [CAMERA] }];
+    await soon();
+    expect(client.snapshot.maySend).toBe(false);
+    expect(script.events()).not.toContain('produce');
+
+    script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [CAMERA], dataProducers: [] } });
+    await soon();
+    expect(client.snapshot).toMatchObject({ maySend: true, slot: 1 });
+    expect(script.events().filter(event => event === 'produce')).toHaveLength(2);
+    expect(client.snapshot.peers[0]?.video?.track.kind).toBe('video');
+
+    const directions = () => script.asked.filter(([event]) => event === 'create-webrtc-transport').map(([, payload]) => (payload as { direction: string }).direction);
+    const sending = directions().indexOf('send');
+    script.tell({ event: 'slot-changed', data: { slot: null } });
+    script.tell({ event: 'transport-closed', data: { transportId: script.transports[sending] ?? '', reason: 'The host took you off the stage.' } });
+    await soon();
+    expect(client.snapshot).toMatchObject({ maySend: false, slot: null, phase: { name: 'live' } });
+    expect(directions().at(-1)).toBe('recv');
+    expect(script.events().filter(event => event === 'produce')).toHaveLength(2);
+    expect(script.openings).toBe(1);
+  });
+
+  it('of a co-host shows who waits, and lets them in', async () => {
+    const { script, client, soon } = setting();
+    const waiting = { peerId: 'p-early', displayName: 'Early', role: 'guest', handRaised: false } as const;
+    script.joins = [{ role: 'co-host', state: 'live', waiting: [waiting] }];
+    await soon();
+    script.tell({ event: 'peer-waiting', data: PEER });
+    await soon();
+    expect(client.snapshot.waiting.map(peer => peer.displayName)).toEqual(['Early', 'Grace']);
+    await client.admit('p-early');
+    expect(script.asked.at(-1)).toEqual(['admit', { peerId: 'p-early' }]);
+    script.tell({ event: 'peer-joined', data: waiting });
+    script.tell({ event: 'peer-left', data: { peerId: 'p-grace', reason: 'left' } });
+    await soon();
+    expect(client.snapshot.waiting).toEqual([]);
   });
 
   it('mutes by taking the track away and telling the studio, and gives it back', async () => {

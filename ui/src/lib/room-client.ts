@@ -66,6 +66,10 @@ export interface RoomSnapshot {
   displayName: DisplayName;
   /** Null before the first answer. */
   role: Role | null;
+  /** False: the studio takes nothing of this guest (a viewer, or a performer not on stage). */
+  maySend: boolean;
+  /** Who is in the green room, for those who may let them in. */
+  waiting: PeerInfo[];
   slot: SlotId | null;
   /** Null until the studio said. */
   tally: Tally | null;
@@ -130,6 +134,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   /** What the others send; the plane receives it. */
   #offered = new Map<ProducerId, Offer>();
   #slot: SlotId | null = null;
+  #maySend = true;
+  #waiting = new Map<PeerId, PeerInfo>();
   #tally: Tally | null = null;
   #speaker: PeerId | null = null;
   #handRaised = false;
@@ -157,6 +163,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       peerId: this.#joined?.peerId ?? null,
       displayName: this.#joined?.displayName ?? this.#options.displayName,
       role: this.#joined?.role ?? null,
+      maySend: this.#maySend,
+      waiting: [...this.#waiting.values()],
       slot: this.#slot,
       tally: this.#tally,
       speaker: this.#speaker,
@@ -216,6 +224,11 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   /** Whose sound arrives just now, from 0 to 1. */
   soundLevels(): Map<PeerId, number> {
     return this.#plane?.soundLevels() ?? new Map();
+  }
+
+  /** Lets somebody in from the green room, as a co-host may. */
+  async admit(peerId: PeerId): Promise<void> {
+    await this.#ask('admit', { peerId });
   }
 
   /** Try at once instead of waiting out the pause. */
@@ -278,6 +291,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     const orphans = joined.resumed && this.#plane === null ? (this.#resume?.producers ?? []) : [];
     this.#joined = joined;
     this.#adopt(joined.peers);
+    this.#maySend = joined.maySend;
+    this.#waiting = new Map(joined.waiting.map(peer => [peer.peerId, peer]));
     this.#handRaised &&= joined.resumed;
     // Notices say what of this holds still; they come right before or after the answer.
     [this.#slot, this.#mutedByHost] = [null, { audio: false, video: false }];
@@ -312,8 +327,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     plane.on('trouble', (kind, error) => this.emit('trouble', kind, error));
     plane.on('broken', () => void this.#rebuildPlane(plane));
     try {
-      // A viewer only watches: the studio gives them nothing to send on.
-      const directions = joined.role === 'viewer' ? (['recv'] as const) : (['send', 'recv'] as const);
+      // Who only watches gets nothing to send on.
+      const directions = this.#maySend ? (['send', 'recv'] as const) : (['recv'] as const);
       await plane.start(joined.routerRtpCapabilities, joined.iceServers, directions);
     } catch (error) {
       this.#closePlane();
@@ -360,7 +375,11 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   #on(notice: Notice): void {
     switch (notice.event) {
+      case 'peer-waiting':
+        this.#waiting.set(notice.data.peerId, notice.data);
+        break;
       case 'peer-joined':
+        this.#waiting.delete(notice.data.peerId);
         this.#peers.set(notice.data.peerId, notice.data);
         break;
       case 'peer-left':
@@ -402,6 +421,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
         break;
       case 'slot-changed':
         this.#slot = notice.data.slot;
+        // A performer without a slot is in the audience again; their transport goes next.
+        if (this.#joined?.role === 'performer' && this.#slot === null) this.#maySend = false;
         break;
       case 'muted-by-host':
         this.#mutedByHost[notice.data.kind] = notice.data.muted;
@@ -443,10 +464,27 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     this.#adopt(peers);
     this.#enter({ name: 'live' });
     this.#offer(producers);
+    if (!this.#maySend) void this.#comeOnStage();
+  }
+
+  /** The audience had nothing to send on. */
+  async #comeOnStage(): Promise<void> {
+    this.#maySend = true;
+    this.#closePlane();
+    try {
+      await this.#buildPlane();
+      this.#reconcile();
+      for (const source of ['audio', 'video', 'screen'] as const) this.#plane?.sync(source);
+    } catch {
+      // The next connection starts afresh.
+      this.#channel?.close();
+    }
+    this.#changed();
   }
 
   #onPeerLeft(peerId: PeerId): void {
     this.#peers.delete(peerId);
+    this.#waiting.delete(peerId);
     if (this.#speaker === peerId) this.#speaker = null;
     for (const offer of [...this.#offered.values()]) if (offer.peerId === peerId) this.#offered.delete(offer.producerId);
     this.#reconcile();

@@ -2,7 +2,10 @@
 
 mod data;
 mod entering;
+mod idle;
 mod introductions;
+mod permission;
 mod random_walk;
 mod show;
+mod tokens;
 mod world;

@@ -1,6 +1,7 @@
 //! A long random run: whatever people do, in whatever order, the invariants hold after every step.
 
 use super::world::*;
+use crate::permission::{self, Action};
 use crate::roster::Presence;
 use crate::*;
 use rand::rngs::StdRng;
@@ -103,9 +104,11 @@ fn random_step(world: &mut World, bag: &mut Bag, random: &mut StdRng) -> bool {
 fn try_random_step(world: &mut World, bag: &mut Bag, random: &mut StdRng) -> Option<bool> {
     let room = RoomId::parse(["show", "show", "show", "b"][random.random_range(0..4)]).ok()?;
     let kind = if random.random() { MediaKind::Audio } else { MediaKind::Video };
-    let role = [Role::Host, Role::Guest, Role::Guest, Role::Guest, Role::Viewer][random.random_range(0..5)];
+    let role =
+        [Role::Host, Role::CoHost, Role::Guest, Role::Guest, Role::Guest, Role::Performer, Role::Viewer]
+            [random.random_range(0..7)];
     let slot = random.random_bool(0.5).then(|| slot(random.random_range(1..=4)));
-    let command = match random.random_range(0..50) {
+    let command = match random.random_range(0..52) {
         0 => Command::Owner(OwnerCommand::CreateRoom { id: room, title: None, is_private: false }),
         // An ended room is deleted at the next chance, so that the walk goes on.
         1 if random.random_ratio(1, 20)
@@ -128,7 +131,7 @@ fn try_random_step(world: &mut World, bag: &mut Bag, random: &mut StdRng) -> Opt
                 OwnerCommand::CreateInvite { room, role, expires_in_secs, max_uses, display_name: None };
             let Ok(Reply::Invite(invite)) = world.own(invite) else { return Some(false) };
             bag.invites.push(invite.id);
-            bag.tokens.push(invite.token);
+            bag.tokens.push(if random.random() { invite.token } else { invite.jwt });
             return Some(true);
         }
         5 => {
@@ -165,6 +168,29 @@ fn try_random_step(world: &mut World, bag: &mut Bag, random: &mut StdRng) -> Opt
             bag.peers.push(joined.reply.peer);
             bag.resume_tokens.push(joined.reply.resume_token);
             return Some(true);
+        }
+        50.. => {
+            let session = pick_sorted(random, world.rooms.sessions.keys().copied().collect())?;
+            let actor = world.rooms.peer_of(session).ok()?;
+            let peer = pick(random, &bag.peers)?;
+            let command = match random.random_range(0..4) {
+                0 => PeerCommand::Admit { peer, slot },
+                1 => PeerCommand::AssignSlot { peer, slot },
+                2 => PeerCommand::Mute { peer, kind, muted: random.random() },
+                _ if random.random_ratio(1, 4) => PeerCommand::Remove(peer),
+                _ => return Some(false),
+            };
+            let below = world.rooms.peers.get(&peer).is_some_and(|p| {
+                let actor = &world.rooms.peers[&actor];
+                let is_host = matches!(actor.role, Role::Host | Role::CoHost);
+                is_host
+                    && p.room == actor.room
+                    && p.role != actor.role
+                    && permission::lower(actor.role, Some(p.role)) == p.role
+            });
+            let done = world.handle(Command::Peer(session, command)).is_ok();
+            assert!(!done || below, "somebody reached whom they may not");
+            return Some(done);
         }
         n => {
             let here: Vec<SessionId> = world.rooms.sessions.keys().copied().collect();
@@ -312,7 +338,7 @@ fn check(world: &World) -> Result<(), String> {
         };
         hold(granted, "a guest nobody invited")?;
         hold(
-            seat.admitted == (peer.standing == PeerState::Live),
+            permission::state(rooms.granted(seat), seat.admitted) == peer.standing,
             "admitted in one place and not in the other",
         )?;
         let open = rooms.rooms.get(&peer.room).is_some_and(|r| r.status != RoomStatus::Ended);
@@ -343,7 +369,7 @@ fn check(world: &World) -> Result<(), String> {
             transport.peer == producer.peer && transport.direction == Direction::Send,
             "a producer on the wrong transport",
         )?;
-        hold(peer.role != Role::Viewer, "a viewer sends")?;
+        hold(rooms.permit(producer.peer, Action::Send).is_ok(), "somebody sends who may not")?;
         *of_room.entry(&peer.room).or_default() += 1;
     }
     hold(
@@ -370,12 +396,11 @@ fn check(world: &World) -> Result<(), String> {
     }
     for producer in rooms.data_producers.values() {
         let transport = rooms.transports.get(&producer.transport).ok_or("data without a transport")?;
-        let peer = rooms.peers.get(&producer.peer).ok_or("data of nobody")?;
         hold(
             transport.peer == producer.peer && transport.direction == Direction::Send,
             "data on the wrong transport",
         )?;
-        hold(peer.role != Role::Viewer, "a viewer sends data")?;
+        hold(rooms.permit(producer.peer, Action::Send).is_ok(), "somebody sends data who may not")?;
     }
     for consumer in rooms.data_consumers.values() {
         let producer = rooms.data_producers.get(&consumer.producer).ok_or("data from nobody")?;

@@ -54,6 +54,7 @@ impl World {
             slot_count: 3,
             key: SigningKey::new([7; 32]),
             owner: OwnerToken::new(OWNER),
+            provider: None,
             seed,
         };
         let mut world = Self {

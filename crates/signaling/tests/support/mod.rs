@@ -179,6 +179,8 @@ impl Backend for Studio {
             peers: vec![],
             producers: vec![],
             data_producers: vec![],
+            waiting: vec![],
+            may_send: true,
             ice_servers: vec![],
             resume_token: "resume".into(),
             resumed: false,
@@ -272,6 +274,7 @@ impl Backend for Studio {
             rooms: 0,
             peers: self.0.lock().unwrap().peers.len(),
             workers: 1,
+            recovered: None,
         }
     }
 
@@ -280,13 +283,23 @@ impl Backend for Studio {
         for peer in self.0.lock().unwrap().peers.values() {
             *rooms.entry(peer.room.clone()).or_default() += 1;
         }
-        Ok(rooms.into_iter().map(|(id, peers)| RoomSummary { id, peers }).collect())
+        let is_private = |id: &RoomId| id.as_str().starts_with("private");
+        Ok(rooms
+            .into_iter()
+            .map(|(id, peers)| RoomSummary { is_private: is_private(&id), id, peers })
+            .collect())
     }
 
     async fn room(&self, room: RoomId) -> Result<RoomDetails, Failure> {
         match room.as_str() {
             "missing" => Err(Failure::new(Code::RoomNotFound, "There is no such room.")),
-            _ => Ok(RoomDetails { id: room, title: "t".into(), status: RoomStatus::Live, peers: vec![] }),
+            name => Ok(RoomDetails {
+                is_private: name.starts_with("private"),
+                id: room,
+                title: "t".into(),
+                status: RoomStatus::Live,
+                peers: vec![],
+            }),
         }
     }
 

@@ -193,6 +193,7 @@ impl Backend for StudioHandle {
                 rooms: 0,
                 peers: 0,
                 workers: 0,
+                recovered: None,
             },
         }
     }

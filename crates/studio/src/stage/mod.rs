@@ -25,6 +25,7 @@ pub use handle::{Outside, StudioHandle};
 pub use priorities::SendLimits;
 
 use crate::clock::Clock;
+use crate::config::SrsConfig;
 use crate::doors::Addresses;
 use crate::store::Store;
 use crate::worker::{WorkerEvent, WorkerGone, WorkerPool};
@@ -49,6 +50,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use wire::dashboard::{ObsView, OutputStatus};
 use wire::obs::ObsControl;
 use wire::ortc::{IceServer, RtpCapabilities};
+use wire::rest::Recovered;
 use wire::stats::Quality;
 use wire::{Code, Failure, PeerId};
 
@@ -65,6 +67,8 @@ pub struct Parts {
     pub obs: watch::Receiver<ObsView>,
     pub obs_control: watch::Receiver<ObsControl>,
     pub ice_servers: Vec<IceServer>,
+    pub srs: SrsConfig,
+    pub recovered: Option<Recovered>,
     pub send_limits: SendLimits,
 }
 
@@ -81,6 +85,8 @@ pub struct Stage {
     obs: watch::Receiver<ObsView>,
     obs_control: watch::Receiver<ObsControl>,
     ice_servers: Vec<IceServer>,
+    srs: SrsConfig,
+    recovered: Option<Recovered>,
     requests: mpsc::Receiver<Request>,
     capabilities: RtpCapabilities,
     placement: Placement,
@@ -130,6 +136,8 @@ impl Stage {
             obs: parts.obs,
             obs_control: parts.obs_control,
             ice_servers: parts.ice_servers,
+            srs: parts.srs,
+            recovered: parts.recovered,
             requests,
             capabilities,
             placement,
@@ -156,6 +164,7 @@ impl Stage {
     pub async fn run(mut self) {
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.note_recovery();
         // What was restored has slots to bind and seats to keep.
         let _ = self.settle().await;
         loop {

@@ -14,6 +14,17 @@ impl Stage {
             OwnerRequest::ListInvites(room) => {
                 return Ok(OwnerReply::Invites(self.rooms.invites(self.clock.now(), &room)?));
             }
+            OwnerRequest::PublishUrls(room) => {
+                let key = self.rooms.stream_key(&room)?;
+                return Ok(OwnerReply::PublishUrls(self.srs.publish_urls(&room, key)));
+            }
+            OwnerRequest::PlayUrls(room) => {
+                self.rooms.live_room(&room)?;
+                return Ok(OwnerReply::PlayUrls(self.srs.play_urls(&room)));
+            }
+            OwnerRequest::StreamState(room) => {
+                return Ok(OwnerReply::StreamState(self.stream_state(&room).await?));
+            }
             OwnerRequest::CreateInvite(room, asked) => return self.create_invite(room, asked).await,
             OwnerRequest::CreateRoom(CreateRoom { room_id, title, is_private }) => {
                 let title = title.as_deref().map(Title::parse).transpose()?;
@@ -85,6 +96,7 @@ impl Stage {
                 url: self.addresses.borrow().invite_url(&room, &invite.token),
                 expires_at: rooms::rfc3339(invite.expires_ms),
                 token: invite.token,
+                jwt: invite.jwt,
             }))),
             _ => Err(Failure::new(Code::Internal, "Something went wrong inside Greenroom: try again.")),
         }

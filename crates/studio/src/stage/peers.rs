@@ -52,6 +52,8 @@ impl Stage {
             peers: joined.peers,
             producers: joined.producers,
             data_producers: joined.data_producers,
+            waiting: joined.waiting,
+            may_send: joined.may_send,
             ice_servers: self.ice_servers.clone(),
             resume_token: joined.resume_token,
             resumed: joined.resumed,
@@ -139,6 +141,20 @@ impl Stage {
             | PeerRequest::CloseDataConsumer(_)
             | PeerRequest::CloseDataProducer(_) => self.data_request(session, request).await,
             PeerRequest::GetStats(asked) => self.stats(session, peer, asked).await,
+            PeerRequest::Admit(AdmitPeer { peer_id, slot }) => {
+                self.change(session, PeerCommand::Admit { peer: peer_id, slot }).await?;
+                self.tell_speaker(peer_id).await;
+                Ok(PeerReply::Done {})
+            }
+            PeerRequest::AssignSlot(AdmitPeer { peer_id, slot }) => {
+                self.change(session, PeerCommand::AssignSlot { peer: peer_id, slot }).await
+            }
+            PeerRequest::MutePeer(SilencePeer { peer_id, kind, muted }) => {
+                self.change(session, PeerCommand::Mute { peer: peer_id, kind, muted }).await
+            }
+            PeerRequest::RemovePeer(PeerRef { peer_id }) => {
+                self.change(session, PeerCommand::Remove(peer_id)).await
+            }
             PeerRequest::Chat(Chat { text }) => {
                 self.change(session, PeerCommand::Chat(ChatText::parse(&text)?)).await
             }

@@ -1,17 +1,17 @@
 //! What the dashboard and REST are shown, whole, a few times a second at most; and each peer's quality, once a second.
 
-use super::Stage;
 use super::peers::Wanted;
+use super::{Stage, worker_failure};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wire::dashboard::{GuestView, Note, ObsView, OutputStatus, Snapshot};
-use wire::rest::{Health, RoomDetails};
+use wire::dashboard::{GuestView, Note, ObsView, OutputStatus, Severity, Snapshot};
+use wire::rest::{Health, Recovered, RoomDetails, StreamState};
 use wire::sfu::Notice;
 use wire::stats::Quality;
-use wire::{Failure, PeerId, RoomId, TransportId};
+use wire::{Failure, PeerId, ProducerId, RoomId, TransportId};
 
 /// The last snapshot, when the next may be, and the latest sentences.
 pub(super) struct Board {
@@ -111,8 +111,10 @@ impl Stage {
         self.forget_viewers();
         self.sync_detail().await;
         self.placement.sample(&self.workers);
+        self.rooms.tidy(self.clock.now());
         let measured = self.measure().await;
         if measured.is_empty() && self.quality.is_empty() {
+            let _ = self.settle().await;
             return;
         }
         for (peer, quality) in &measured {
@@ -162,6 +164,40 @@ impl Stage {
         Ok(details)
     }
 
+    /// Says once, at the start, that the last run was cut off and what is there all the same.
+    pub(super) fn note_recovery(&mut self) {
+        let Some(Recovered { rooms, invites, guests }) = self.recovered else { return };
+        tracing::warn!(rooms, invites, guests, "the last run did not end in order; what it had kept is here");
+        let text = format!(
+            "Greenroom was cut off last time. Here again: {rooms} rooms, {invites} open invites, {guests} guests' places"
+        );
+        self.board.note(self.clock.note(Severity::Warning, text));
+    }
+
+    /// What live peers of a room send.
+    pub(super) async fn stream_state(&self, room: &RoomId) -> Result<StreamState, Failure> {
+        let streams = self.rooms.streams(room)?;
+        let Some((first, since_ms)) = streams.first().copied() else { return Ok(StreamState::default()) };
+        // A room lives on one worker.
+        let ids: Vec<ProducerId> = streams.into_iter().map(|(id, _)| id).collect();
+        let figures = self.workers.home(first.0).call(move |sfu, now| {
+            ids.into_iter()
+                .flat_map(|id| sfu.producer_stats(now, id))
+                .map(|s| (s.mime_type, s.bitrate))
+                .collect::<Vec<_>>()
+        });
+        let figures = figures.await.map_err(worker_failure)?;
+        let mut codecs: Vec<String> = figures.iter().map(|(codec, _)| codec.to_string()).collect();
+        codecs.sort();
+        codecs.dedup();
+        Ok(StreamState {
+            publishing: true,
+            since: Some(rooms::rfc3339(since_ms)),
+            codecs,
+            bitrate: figures.iter().map(|(_, bitrate)| *bitrate).sum(),
+        })
+    }
+
     pub(super) fn health(&self) -> Health {
         let mut reasons = Vec::new();
         let workers = self.workers.iter().filter(|worker| !worker.counters().has_ended()).count();
@@ -181,6 +217,7 @@ impl Stage {
             uptime_secs: self.clock.uptime().as_secs(),
             rooms,
             peers,
+            recovered: self.recovered,
         }
     }
 }

@@ -43,12 +43,13 @@ impl Engine {
     }
 
     async fn start(folder: &Path) -> Self {
-        let Opened { store, saved, secrets } = open(folder).await;
+        let Opened { store, saved, secrets, .. } = open(folder).await;
         let clock = Clock::start();
         let owner = OwnerToken::new(secrets.owner_token);
         let limits = Limits::default();
         let setup = Setup {
             limits,
+            provider: None,
             slot_count: 2,
             key: secrets.signing_key,
             owner: owner.clone(),
@@ -82,6 +83,8 @@ impl Engine {
             obs: obs_seen,
             obs_control,
             ice_servers,
+            srs: Default::default(),
+            recovered: None,
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
         let (stage, handle) =
@@ -276,7 +279,8 @@ async fn a_guest_waits_is_let_in_and_is_received() {
 
     engine.admit(&ada).await;
     assert_eq!(ada.hears().await, "admitted");
-    assert_eq!((host.hears().await, host.hears().await), ("peer-joined".into(), "new-producer".into()));
+    assert_eq!([host.hears().await, host.hears().await], ["peer-waiting", "peer-joined"]);
+    assert_eq!(host.hears().await, "new-producer");
     let reply = host.consume(producer).await.unwrap();
     assert_eq!((reply.peer_id, reply.app_data["source"].as_str()), (ada.joined.peer_id, Some("camera")));
     assert_eq!(reply.options.rtp_parameters.codecs[0].mime_type, "video/VP8");
@@ -366,7 +370,8 @@ async fn data_channels_are_agreed_upon_as_tracks_are() {
     let mut host = engine.join("Mira", engine.owner.reveal()).await;
     let mut ada = engine.join("Ada", &engine.invite().await.token).await;
     engine.admit(&ada).await;
-    assert_eq!((ada.hears().await, host.hears().await), ("admitted".into(), "peer-joined".into()));
+    assert_eq!(ada.hears().await, "admitted");
+    assert_eq!([host.hears().await, host.hears().await], ["peer-waiting", "peer-joined"]);
     let (sending, receiving) = (ada.transport(Direction::Send).await, host.transport(Direction::Recv).await);
     let offered = serde_json::to_value(&sending.sctp_parameters).unwrap();
     assert_eq!((offered["port"].as_u64(), offered["MIS"].as_u64()), (Some(5000), Some(1024)));
@@ -543,7 +548,8 @@ async fn a_worker_that_panics_takes_only_its_rooms_and_they_come_back() {
     let mut host = engine.join("Mira", engine.owner.reveal()).await;
     let mut ada = engine.join("Ada", &engine.invite().await.token).await;
     engine.admit(&ada).await;
-    assert_eq!((ada.hears().await, host.hears().await), ("admitted".into(), "peer-joined".into()));
+    assert_eq!(ada.hears().await, "admitted");
+    assert_eq!([host.hears().await, host.hears().await], ["peer-waiting", "peer-joined"]);
     let sending = ada.transport(Direction::Send).await;
     let producer = ada.produce(sending.id, camera()).await.unwrap();
     assert_eq!(host.hears().await, "new-producer");
@@ -593,4 +599,29 @@ async fn a_media_worker_that_cannot_start_is_the_streamers_news_and_no_guests() 
     assert_eq!(health.status, "unhealthy");
     assert_eq!(health.workers, 2);
     engine.join("Mira", engine.owner.reveal()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_replayed_by_a_hundred_at_once_lets_one_in() {
+    let engine = Engine::new("replay").await;
+    let invite = engine.invite().await;
+    let mut knocks = tokio::task::JoinSet::new();
+    for knock in 0..100 {
+        // The link and the JWT of one invite are one grant.
+        let token = if knock % 2 == 0 { &invite.token } else { &invite.jwt };
+        let (handle, token) = (engine.handle.clone(), token.clone());
+        knocks.spawn(async move {
+            let (outbox, _notices) = mpsc::channel(OUTBOX_CAPACITY);
+            let session = SessionId(Uuid::new_v4());
+            let caller = Caller { session, address: IpAddr::from([127, 0, 0, 1]), token: Some(token) };
+            let request =
+                JoinRoom { room_id: room(), token: None, display_name: None, role: None, resume_token: None };
+            handle.join(caller, request, outbox).await.map(|joined| joined.peer_id)
+        });
+    }
+    let answers = knocks.join_all().await;
+    let (inside, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!(inside.len(), 1);
+    assert!(refused.into_iter().all(|answer| answer.unwrap_err().code == Code::InviteUsedUp));
+    engine.kill().await;
 }

@@ -28,6 +28,8 @@ pub enum StoreError {
     Newer { found: i64, known: i64 },
     #[error("the database refused: {0}")]
     Database(#[from] rusqlite::Error),
+    #[error("the database is damaged ({0}); put a copy of it back, or choose another folder with --data-dir")]
+    Damaged(String),
     #[error("the storage thread has ended")]
     Gone,
     #[error("storage is busy")]
@@ -46,6 +48,8 @@ pub struct Opened {
     pub store: Store,
     pub saved: Saved,
     pub secrets: Secrets,
+    /// The last run did not end in order: it was killed, or the power went.
+    pub was_cut: bool,
 }
 
 /// A cloneable way to the storage thread. Dropping every clone ends it.
@@ -80,6 +84,11 @@ impl Store {
             .map_err(folder)?;
         let mut connection = Connection::open(&path)?;
         schema::prepare(&mut connection)?;
+        let was_cut = read_setting(&connection, RUN)?.as_deref() == Some(RUNNING);
+        if was_cut {
+            check(&connection)?;
+        }
+        write_setting(&connection, RUN, RUNNING)?;
         let saved = rows::read_all(&connection)?;
         let secrets = secrets(&connection)?;
         let (requests, inbox) = std_mpsc::sync_channel(CAPACITY);
@@ -93,7 +102,7 @@ impl Store {
                 }
             })
             .map_err(folder)?;
-        Ok(Opened { store: Store { requests }, saved, secrets })
+        Ok(Opened { store: Store { requests }, saved, secrets, was_cut })
     }
 
     /// Keeps the changes of one command, all or none; they are on disk when this returns.
@@ -141,10 +150,20 @@ fn serve(
             Request::WriteSetting(name, value, answer) => {
                 drop(answer.send(write_setting(&connection, name, &value)))
             }
-            Request::Close(answer) => return Some(answer),
+            Request::Close(answer) => {
+                // Not written, the next start looks more closely: no harm.
+                let _ = write_setting(&connection, RUN, ENDED);
+                return Some(answer);
+            }
         }
     }
     None
+}
+
+/// Takes milliseconds for a file of this size.
+fn check(connection: &Connection) -> Result<(), StoreError> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict)) }
 }
 
 fn read_setting(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
@@ -195,6 +214,10 @@ fn lock(data_dir: &Path) -> Result<fs::File, StoreError> {
     }
 }
 
+/// The setting that says whether somebody works with the file.
+const RUN: &str = "run";
+const RUNNING: &str = "running";
+const ENDED: &str = "ended";
 /// Room for a burst of commands; each waits for its answer.
 const CAPACITY: usize = 256;
 

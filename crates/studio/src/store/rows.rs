@@ -47,8 +47,9 @@ fn read<T>(
 
 fn write_room(to: &Transaction<'_>, room: &RoomRecord) -> Result<(), StoreError> {
     to.prepare_cached(
-        "INSERT INTO room VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO UPDATE SET
-         title = ?2, is_private = ?3, status = ?4, stream_key = ?5, started_ms = ?7, ended_ms = ?8, max_viewers = ?9",
+        "INSERT INTO room VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET
+         title = ?2, is_private = ?3, status = ?4, stream_key = ?5, started_ms = ?7, ended_ms = ?8, max_viewers = ?9,
+         used_ms = ?10",
     )?
     .execute(params![
         room.id.as_str(),
@@ -60,6 +61,7 @@ fn write_room(to: &Transaction<'_>, room: &RoomRecord) -> Result<(), StoreError>
         room.started_ms.map(|ms| ms as i64),
         room.ended_ms.map(|ms| ms as i64),
         room.max_viewers,
+        room.used_ms as i64,
     ])?;
     Ok(())
 }
@@ -115,6 +117,7 @@ fn room(row: &Row<'_>) -> rusqlite::Result<RoomRecord> {
         started_ms: row.get::<_, Option<i64>>(6)?.map(milliseconds),
         ended_ms: row.get::<_, Option<i64>>(7)?.map(milliseconds),
         max_viewers: row.get(8)?,
+        used_ms: milliseconds(row.get(9)?),
     })
 }
 

@@ -5,6 +5,11 @@ use rusqlite::Connection;
 
 /// Durability settings, then every migration the file has not had, each in its own transaction.
 pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+    prepare_to(connection, MIGRATIONS.len())
+}
+
+/// As an older version left it.
+pub(super) fn prepare_to(connection: &mut Connection, version_wanted: usize) -> Result<(), StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -13,7 +18,7 @@ pub fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     if version > known {
         return Err(StoreError::Newer { found: version, known });
     }
-    for (number, migration) in (1..).zip(MIGRATIONS).skip(version as usize) {
+    for (number, migration) in (1..).zip(MIGRATIONS).take(version_wanted).skip(version as usize) {
         let step = connection.transaction()?;
         step.execute_batch(migration)?;
         step.pragma_update(None, "user_version", number)?;
@@ -43,4 +48,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX seat_of_room ON seat (room);
     CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+", "
+    ALTER TABLE room ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE room SET used_ms = coalesce(ended_ms, started_ms, created_ms);
 "];

@@ -1,6 +1,8 @@
 //! What was acknowledged is there after the next start.
 
 use super::*;
+use std::io::{BufRead, BufReader};
+
 use rooms::{Invite, Muted, RoomRecord, Seat, SeatId};
 use uuid::Uuid;
 use wire::rest::RoomStatus;
@@ -34,6 +36,7 @@ fn room(id: &str) -> RoomRecord {
         started_ms: None,
         ended_ms: None,
         max_viewers: 0,
+        used_ms: 5,
     }
 }
 
@@ -137,3 +140,92 @@ fn a_newer_database_is_left_alone() {
     drop(connection);
     assert!(matches!(Store::open(&folder.0), Err(StoreError::Newer { found: 99, .. })));
 }
+
+#[tokio::test]
+async fn a_run_that_did_not_end_in_order_is_noticed_by_the_next_one() {
+    let folder = Folder::new("cut");
+    let first = Store::open(&folder.0).unwrap();
+    assert!(!first.was_cut, "there was none before");
+    drop(first);
+    let second = reopen(&folder);
+    assert!(second.was_cut);
+    second.store.close().await;
+    assert!(!reopen(&folder).was_cut);
+}
+
+#[test]
+fn an_older_database_is_brought_up_to_date() {
+    let folder = Folder::new("older");
+    fs::create_dir_all(&folder.0).unwrap();
+    let mut connection = Connection::open(folder.0.join("greenroom.db")).unwrap();
+    schema::prepare_to(&mut connection, 1).unwrap();
+    let old = "INSERT INTO room VALUES ('show', 'A show', 1, 'live', 'key', 5, 8, NULL, 3)";
+    connection.execute(old, []).unwrap();
+    drop(connection);
+    let opened = Store::open(&folder.0).unwrap();
+    let expected = RoomRecord {
+        status: RoomStatus::Live,
+        started_ms: Some(8),
+        max_viewers: 3,
+        used_ms: 8,
+        ..room("show")
+    };
+    assert_eq!(opened.saved.rooms, [expected]);
+}
+
+/// Killed processes cannot be played by threads: this test starts itself again as the one to be killed.
+#[test]
+fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+    for round in 0..6 {
+        let folder = Folder::new(&format!("kill-{round}"));
+        let mut writer = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::keeps_writing_when_told_to", "--nocapture"])
+            .env(WRITE_TO, &folder.0)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut acknowledged = Vec::new();
+        for line in BufReader::new(writer.stdout.take().unwrap()).lines() {
+            // The last line may be cut off in the middle.
+            let Ok(line) = line else { break };
+            let Some(id) = line.strip_prefix("kept ").and_then(|line| line.strip_suffix('.')) else {
+                continue;
+            };
+            acknowledged.push(id.to_owned());
+            if acknowledged.len() == 1 + round * 7 {
+                writer.kill().unwrap();
+            }
+        }
+        writer.wait().unwrap();
+        assert!(acknowledged.len() > round * 7);
+        let opened = reopen(&folder);
+        assert!(opened.was_cut);
+        let found: Vec<&str> = opened.saved.rooms.iter().map(|room| room.id.as_str()).collect();
+        for id in &acknowledged {
+            assert!(found.contains(&id.as_str()), "{id} was acknowledged and is lost");
+        }
+        assert!(
+            found.len() <= acknowledged.len() + 1,
+            "what was not acknowledged is at most what was on its way"
+        );
+    }
+}
+
+#[test]
+fn keeps_writing_when_told_to() {
+    let Some(folder) = std::env::var_os(WRITE_TO) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let opened = Store::open(Path::new(&folder)).unwrap();
+        for number in 0..10_000 {
+            let id = format!("room-{number}");
+            let (show, invite) = (room(&id), invite(&room(&id)));
+            let invite = Invite { id: InviteId(Uuid::from_u128(1000 + number)), ..invite };
+            opened.store.apply(vec![Change::Room(show), Change::Invite(invite)]).await.unwrap();
+            println!("kept {id}.");
+        }
+    });
+}
+
+const WRITE_TO: &str = "GREENROOM_TEST_WRITE_TO";

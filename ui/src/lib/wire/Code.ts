@@ -3,4 +3,4 @@
 /**
  * Stable names of refusals. Add; never rename.
  */
-export type Code = "invalid-request" | "unknown-event" | "too-large" | "rate-limited" | "unauthorized" | "forbidden" | "invite-required" | "invite-invalid" | "invite-expired" | "invite-revoked" | "invite-used-up" | "invite-other-room" | "room-not-found" | "room-exists" | "room-full" | "room-closed" | "slot-taken" | "duplicate-publisher" | "conflict" | "not-joined" | "already-joined" | "waiting" | "not-found" | "unsupported-codec" | "cannot-consume" | "dtls-failed" | "limit-reached" | "busy" | "server-closing" | "internal";
+export type Code = "invalid-request" | "unknown-event" | "too-large" | "rate-limited" | "unauthorized" | "forbidden" | "invite-required" | "invite-invalid" | "invite-expired" | "invite-not-yet-valid" | "invite-revoked" | "invite-used-up" | "invite-other-room" | "room-not-found" | "room-exists" | "room-full" | "room-closed" | "slot-taken" | "duplicate-publisher" | "conflict" | "not-joined" | "already-joined" | "waiting" | "not-found" | "unsupported-codec" | "cannot-consume" | "dtls-failed" | "limit-reached" | "busy" | "server-closing" | "internal";

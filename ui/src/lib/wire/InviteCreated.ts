@@ -6,6 +6,10 @@ import type { InviteId } from "./InviteId";
  */
 export type InviteCreated = { id: InviteId, url: string, token: string, 
 /**
+ * The same invite as an HS256 JWT, for programs that read tokens.
+ */
+jwt: string, 
+/**
  * RFC 3339 in UTC.
  */
 expiresAt: string, };

@@ -17,7 +17,15 @@ export type Joined = { peerId: PeerId, roomId: RoomId, role: Role, state: PeerSt
 /**
  * The room's title, for the guest page.
  */
-title: string, routerRtpCapabilities: RtpCapabilities, peers: Array<PeerInfo>, producers: Array<ProducerInfo>, dataProducers: Array<DataProducerInfo>, iceServers: Array<IceServer>, resumeToken: string, 
+title: string, routerRtpCapabilities: RtpCapabilities, peers: Array<PeerInfo>, producers: Array<ProducerInfo>, dataProducers: Array<DataProducerInfo>, 
+/**
+ * In the green room: for those who may let them in, empty for others.
+ */
+waiting: Array<PeerInfo>, 
+/**
+ * Whether this peer may send now; a performer once `admitted`.
+ */
+maySend: boolean, iceServers: Array<IceServer>, resumeToken: string, 
 /**
  * True when `resumeToken` took a running session over: transports and producers still stand.
  */

@@ -3,4 +3,4 @@
 /**
  * What a peer may do. Ordered from most to least.
  */
-export type Role = "host" | "guest" | "viewer";
+export type Role = "host" | "co-host" | "guest" | "performer" | "viewer";

@@ -6,4 +6,4 @@ import type { RoomStatus } from "./RoomStatus";
 /**
  * `GET /rooms/:roomId`.
  */
-export type RoomDetails = { id: RoomId, title: string, status: RoomStatus, peers: Array<PeerDetails>, };
+export type RoomDetails = { id: RoomId, title: string, status: RoomStatus, isPrivate: boolean, peers: Array<PeerDetails>, };

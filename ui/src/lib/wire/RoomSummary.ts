@@ -4,4 +4,8 @@ import type { RoomId } from "./RoomId";
 /**
  * One line of `GET /rooms`.
  */
-export type RoomSummary = { id: RoomId, peers: number, };
+export type RoomSummary = { id: RoomId, peers: number, 
+/**
+ * Shown to the owner alone.
+ */
+isPrivate: boolean, };
