@@ -1006,18 +1006,18 @@ unsafe extern "C" {
     ) -> *mut lookup_t;
 }
 unsafe extern "C" {
-    pub fn obs_get_video_frame_time() -> u64;
-}
-unsafe extern "C" {
-    pub fn obs_get_frame_interval_ns() -> u64;
-}
-unsafe extern "C" {
     pub fn obs_enum_scenes(
         enum_proc: ::core::option::Option<
             unsafe extern "C" fn(arg1: *mut ::core::ffi::c_void, arg2: *mut obs_source_t) -> bool,
         >,
         param: *mut ::core::ffi::c_void,
     );
+}
+unsafe extern "C" {
+    pub fn obs_get_video_frame_time() -> u64;
+}
+unsafe extern "C" {
+    pub fn obs_get_frame_interval_ns() -> u64;
 }
 unsafe extern "C" {
     pub fn obs_source_release(source: *mut obs_source_t);
