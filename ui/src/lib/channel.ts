@@ -145,7 +145,6 @@ const NOTICES: Record<Notice['event'], true> = {
   'hand-raised': true,
   kicked: true,
   'room-closed': true,
-  signal: true,
   'server-closing': true,
 };
 
