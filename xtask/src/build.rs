@@ -34,7 +34,7 @@ impl Profile {
 /// Which programs are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Programs {
-    /// The engine, the media worker and the OBS plugin.
+    /// The engine, the media worker, the monitor and the OBS plugin.
     Headless,
     /// Those and the desktop app.
     All,
@@ -95,7 +95,8 @@ fn newest_source(ui: &Path) -> Result<std::time::SystemTime> {
 pub fn programs(profile: Profile, programs: Programs) -> Result<()> {
     let mut cargo = command("cargo", ["build", "--locked"]);
     cargo.args(profile.flag());
-    cargo.args(["-p", "greenroom-studio", "-p", "greenroom-media", "-p", "greenroom-obs-plugin"]);
+    cargo.args(["-p", "greenroom-studio", "-p", "greenroom-media", "-p", "greenroom-monitor"]);
+    cargo.args(["-p", "greenroom-obs-plugin"]);
     if programs == Programs::All {
         // `custom-protocol` makes the window load the built pages instead of a development server.
         cargo.args(["-p", "greenroom"]);

@@ -5,6 +5,7 @@ use crate::crash;
 use crate::feed::{Feed, Input, Routes};
 use crate::followers::Followers;
 use crate::link::{Link, Order};
+use crate::monitor::Monitor;
 use crate::record::{Content, Records};
 use crate::slots::{Author, Slots};
 use crate::timing::GuestTiming;
@@ -15,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -72,7 +73,11 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
     }
     let surroundings =
         Surroundings { link, slots: Arc::new(slots), previews: Arc::new(AtomicBool::new(false)), decode_at };
-    let audio = match AudioThread::start(surroundings.clone()) {
+    let monitor = match Monitor::start(monitor_program(), surroundings.link.clone()) {
+        Ok(monitor) => monitor,
+        Err(error) => return Exit::Link(error),
+    };
+    let audio = match AudioThread::start(surroundings.clone(), &monitor) {
         Ok(audio) => audio,
         Err(error) => return Exit::Link(error),
     };
@@ -81,6 +86,7 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         host,
         routes,
         audio,
+        monitor,
         around: surroundings,
         guests: HashMap::new(),
         steadiness: HashMap::new(),
@@ -92,6 +98,12 @@ pub fn run(link: OwnedFd, media: OwnedFd) -> Exit {
         slot_count,
     }
     .follow(inbox)
+}
+
+/// Beside this program.
+fn monitor_program() -> PathBuf {
+    let here = std::env::current_exe().ok();
+    here.and_then(|here| Some(here.parent()?.join(MONITOR))).unwrap_or_else(|| MONITOR.into())
 }
 
 /// Hands each record to its feed until the pipe ends.
@@ -137,6 +149,7 @@ struct Control {
     host: Host,
     routes: Arc<Routes>,
     audio: AudioThread,
+    monitor: Monitor,
     around: Surroundings,
     guests: HashMap<PeerId, Guest>,
     /// Of peers, present or announced, who are not as usual; the engine takes it back when they leave.
@@ -218,6 +231,8 @@ impl Control {
                 self.nudge_all();
             }
             ToWorker::SetSteadiness { peer, steadiness } => self.set_steadiness(peer, steadiness),
+            ToWorker::Monitor(monitoring) => self.monitor.set(monitoring),
+            ToWorker::SetHearing { peer, hearing } => self.monitor.set_hearing(peer, hearing),
             ToWorker::Previews { on } => {
                 self.around.previews.store(on, Ordering::Release);
                 self.nudge_all();
@@ -331,6 +346,7 @@ impl Control {
         });
         self.around.link.tell(&FromWorker::Report { feeds, readers, mismatch });
         self.tell_used();
+        self.monitor.tell(&self.around.link);
     }
 
     /// Follows what readers and packets do: called every [`LOOK_PERIOD`].
@@ -377,6 +393,7 @@ impl Control {
     }
 }
 
+const MONITOR: &str = "greenroom-monitor";
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 /// How soon a source that OBS shows is told of: its picture is coarse until the engine knows.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);

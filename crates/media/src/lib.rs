@@ -14,6 +14,7 @@ pub mod delay;
 pub mod feed;
 mod followers;
 pub mod link;
+pub mod monitor;
 pub mod record;
 pub mod slots;
 pub mod timing;
@@ -32,5 +33,8 @@ pub fn inherited(variable: &str) -> Option<std::os::fd::OwnedFd> {
     // SAFETY: F_GETFD only looks; it fails unless the descriptor is open.
     let open = number > 2 && unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
     // SAFETY: the engine opened it for this process, and nothing else here owns it: each variable is read once.
-    open.then(|| unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })
+    let fd = open.then(|| unsafe { std::os::fd::OwnedFd::from_raw_fd(number) })?;
+    // A process that this one starts must not keep it open after this one's end.
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).ok()?;
+    Some(fd)
 }

@@ -231,6 +231,8 @@ fn worker() {
             ToWorker::RemoveFeed { .. }
             | ToWorker::SetSteadiness { .. }
             | ToWorker::BindSubject { .. }
+            | ToWorker::Monitor(_)
+            | ToWorker::SetHearing { .. }
             | ToWorker::Previews { .. } => {}
         }
         say(&FromWorker::FeedFailed { feed: std::process::id(), reason: knows.join(", ") });

@@ -65,6 +65,7 @@ impl Rooms {
             av_offset_ms: None,
             steadiness: Default::default(),
             failed: false,
+            hearing: Default::default(),
             trouble: None,
         }
     }

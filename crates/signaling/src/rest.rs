@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
 use wire::dashboard::InviteSummary;
+use wire::monitor::{Hearing, Monitoring};
 use wire::obs::{AddToObs, AddedToObs, AllowObsControl};
 use wire::rest::*;
 use wire::{Code, Failure, InviteId, PeerId, RoomId};
@@ -131,6 +132,13 @@ pub(crate) fn owner<B: Backend>(document: Document) -> Routes<B> {
             set_steadiness::<B>,
             Op::owner("Soonest, or without a break.").takes::<SetSteadiness>(),
         )
+        .on(
+            POST,
+            "/api/rooms/{room}/peers/{peer}/hearing",
+            set_hearing::<B>,
+            Op::owner("How loud the host hears somebody in the headphones; nobody else notices.")
+                .takes::<Hearing>(),
+        )
         .on(POST, "/api/obs/plugin", install_plugin::<B>, Op::owner("Install or update the OBS plugin."))
         .on(DELETE, "/api/obs/plugin", remove_plugin::<B>, Op::owner("Remove the OBS plugin."))
         .on(
@@ -156,6 +164,12 @@ pub(crate) fn owner<B: Backend>(document: Document) -> Routes<B> {
             "/api/lan",
             set_lan::<B>,
             Op::owner("Open or close the listener for the local network.").takes::<LanAccess>(),
+        )
+        .on(
+            PUT,
+            "/api/monitoring",
+            set_monitoring::<B>,
+            Op::owner("Whether the host hears the guests, and on which device.").takes::<Monitoring>(),
         )
         .on(
             POST,
@@ -291,6 +305,10 @@ async fn try_again<B: Backend>(
     done(ask(&app, OwnerRequest::TryAgain(room_id(&room)?, id::<PeerId>("peer", &peer)?)).await?)
 }
 
+async fn set_hearing<B: Backend>(app: State<App<B>>, _: Owner, peer: PeerPath, body: Request) -> Answer {
+    of_peer(&app, peer, body, OwnerRequest::SetHearing).await
+}
+
 async fn remove<B: Backend>(
     app: State<App<B>>,
     _: Owner,
@@ -334,6 +352,11 @@ struct LanAccess {
 async fn set_lan<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
     let asked: LanAccess = read(&app, body).await?;
     done(ask(&app, OwnerRequest::SetLanAccess(asked.on)).await?)
+}
+
+async fn set_monitoring<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
+    let asked: Monitoring = read(&app, body).await?;
+    done(ask(&app, OwnerRequest::SetMonitoring(asked)).await?)
 }
 
 type PeerPath = Path<(String, String)>;

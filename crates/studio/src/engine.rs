@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::config::{AuthConfig, Config};
 use crate::doors::Doors;
+use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
@@ -74,6 +75,7 @@ impl Engine {
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(config.obs.plugin.clone()));
         let (steering, obs_control) =
             ObsSteering::start(store.clone(), config.slot_count, obs.running()).await;
+        let (monitor, monitoring) = MonitorSwitch::start(store.clone(), media.clone()).await;
         let (doors, addresses) =
             Doors::new(config.lan_listen, config.announced.clone(), config.data_dir.clone(), store.clone());
 
@@ -88,6 +90,7 @@ impl Engine {
             addresses,
             obs: obs_seen,
             obs_control,
+            monitoring,
             ice_servers: config.ice_servers.clone(),
             srs: config.srs.clone(),
             recovered,
@@ -96,7 +99,7 @@ impl Engine {
                 on_air: config.max_incoming_bitrate_on_air,
             },
         };
-        let outside = Outside { doors: doors.clone(), obs, steering };
+        let outside = Outside { doors: doors.clone(), obs, steering, monitor };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
         let stage = tokio::spawn(stage.run());
 

@@ -6,6 +6,7 @@ mod clock;
 pub mod config;
 mod doors;
 mod engine;
+mod monitoring;
 mod obs_control;
 pub mod obs_install;
 mod obs_process;

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("greenroom-signaling", &["greenroom-wire", "greenroom-rooms"]),
     ("greenroom-outputs", &["greenroom-wire"]),
     ("greenroom-media", &["greenroom-wire", "greenroom-rtp", "greenroom-frame-ipc"]),
+    ("greenroom-monitor", &["greenroom-wire"]),
     ("greenroom-obs-plugin", &["greenroom-frame-ipc"]),
     (
         "greenroom-studio",
@@ -39,6 +40,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("socketioxide", "greenroom-signaling"),
     ("ffmpeg-the-third", "greenroom-media"),
     ("opus", "greenroom-media"),
+    ("cpal", "greenroom-monitor"),
     ("rtc-dtls", "greenroom-sfu"),
     ("rtc-shared", "greenroom-sfu"),
     ("sctp-proto", "greenroom-sfu"),

@@ -6,6 +6,7 @@
 
 use crate::ids::*;
 use crate::link::Steadiness;
+use crate::monitor::{Hearing, MonitoringView};
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::obs::{Mismatch, ObsControl};
 use crate::rest::RoomStatus;
@@ -43,6 +44,7 @@ pub struct Snapshot {
     pub obs: ObsView,
     pub media_worker: OutputStatus,
     pub lan: LanView,
+    pub monitoring: MonitoringView,
     /// Plain sentences for the streamer, newest last.
     pub notes: Vec<Note>,
 }
@@ -86,6 +88,8 @@ pub struct GuestView {
     pub steadiness: Steadiness,
     /// Their picture or their sound cannot be shown in OBS; `trouble` says why. It can be tried again.
     pub failed: bool,
+    /// How the streamer hears them, where monitoring is on.
+    pub hearing: Hearing,
     /// Set when something about this guest needs the streamer: plain words and what to do.
     pub trouble: Option<String>,
 }

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod ids;
 pub mod link;
 pub mod live;
+pub mod monitor;
 pub mod name;
 pub mod obs;
 pub mod ortc;

@@ -22,6 +22,7 @@
 //! End of file on either is the end of the engine: the worker exits.
 
 use crate::ids::{PeerId, ProducerId};
+use crate::monitor::{Hearing, MonitorReport, Monitoring};
 use crate::name::{DisplayName, SlotId};
 use crate::obs::Mismatch;
 use crate::ortc::MediaKind;
@@ -128,6 +129,13 @@ pub enum ToWorker {
     Previews {
         on: bool,
     },
+    /// Whether guests are played to the streamer, and where. Off until said otherwise.
+    Monitor(Monitoring),
+    /// How the streamer hears a guest. As they are until said otherwise.
+    SetHearing {
+        peer: PeerId,
+        hearing: Hearing,
+    },
 }
 
 /// What a streamer prefers of a guest: to be there soon, or without a break.
@@ -231,6 +239,8 @@ pub enum FromWorker {
         /// A source in OBS came that cannot be served.
         mismatch: Option<Mismatch>,
     },
+    /// How playing guests to the streamer goes. When that changes, and with every [`FromWorker::Report`].
+    Monitor(MonitorReport),
     /// The feed cannot be decoded here; the reason is for the streamer.
     FeedFailed { feed: FeedId, reason: String },
     /// Pictures of the feed are decoded: its first one, or the first after it had failed.

@@ -3,6 +3,7 @@
 use crate::dashboard::InviteSummary;
 use crate::ids::*;
 use crate::link::Steadiness;
+use crate::monitor::{Hearing, Monitoring};
 use crate::name::{DisplayName, RoomId, SlotId};
 use crate::obs::{AddToObs, AddedToObs};
 use crate::ortc::MediaKind;
@@ -249,6 +250,7 @@ pub enum OwnerRequest {
     SetSteadiness(RoomId, PeerId, SetSteadiness),
     /// What could not be shown in OBS.
     TryAgain(RoomId, PeerId),
+    SetHearing(RoomId, PeerId, Hearing),
     Remove(RoomId, PeerId),
     InstallObsPlugin,
     RemoveObsPlugin,
@@ -256,6 +258,7 @@ pub enum OwnerRequest {
     AddToObs(AddToObs),
     UndoAddToObs,
     SetLanAccess(bool),
+    SetMonitoring(Monitoring),
 }
 
 /// The answer to an [`OwnerRequest`], serialised bare.

@@ -5,10 +5,12 @@ import { slugOf } from '../lib/link';
 import type { AddToObs } from '../lib/wire/AddToObs';
 import type { CreateInvite } from '../lib/wire/CreateInvite';
 import type { GuestView } from '../lib/wire/GuestView';
+import type { Hearing } from '../lib/wire/Hearing';
 import type { InviteCreated } from '../lib/wire/InviteCreated';
 import type { InviteId } from '../lib/wire/InviteId';
 import type { Level } from '../lib/wire/Level';
 import type { MediaKind } from '../lib/wire/MediaKind';
+import type { Monitoring } from '../lib/wire/Monitoring';
 import type { PeerId } from '../lib/wire/PeerId';
 import type { RoomId } from '../lib/wire/RoomId';
 import type { RoomView } from '../lib/wire/RoomView';
@@ -156,6 +158,15 @@ export class Studio {
 
   undoAddToObs(): Promise<boolean> {
     return this.#do('obs-control', client => client.undoAddToObs());
+  }
+
+  /** How the streamer hears a guest. */
+  hear(room: RoomId, peer: PeerId, hearing: Hearing): Promise<boolean> {
+    return this.#do(`hearing-${peer}`, client => client.hear(room, peer, hearing));
+  }
+
+  monitor(wanted: Monitoring): Promise<boolean> {
+    return this.#do('monitoring', client => client.monitor(wanted));
   }
 
   setLanAccess(on: boolean): Promise<boolean> {

@@ -11,10 +11,12 @@ import type { CreateInvite } from './wire/CreateInvite';
 import type { CreateRoom } from './wire/CreateRoom';
 import type { DashboardHello } from './wire/DashboardHello';
 import type { DashboardMessage } from './wire/DashboardMessage';
+import type { Hearing } from './wire/Hearing';
 import type { InviteCreated } from './wire/InviteCreated';
 import type { InviteId } from './wire/InviteId';
 import type { Level } from './wire/Level';
 import type { LiveRoom } from './wire/LiveRoom';
+import type { Monitoring } from './wire/Monitoring';
 import type { MutePeer } from './wire/MutePeer';
 import type { PeerId } from './wire/PeerId';
 import type { RoomId } from './wire/RoomId';
@@ -115,6 +117,11 @@ export class DashboardClient extends Emitter<DashboardEvents> {
     await this.#call('POST', `/api/rooms/${room}/peers/${peer}/try-again`);
   }
 
+  /** How the streamer hears them in their headphones. */
+  async hear(room: RoomId, peer: PeerId, hearing: Hearing): Promise<void> {
+    await this.#call('POST', `/api/rooms/${room}/peers/${peer}/hearing`, hearing);
+  }
+
   async remove(room: RoomId, peer: PeerId): Promise<void> {
     await this.#call('DELETE', `/api/rooms/${room}/peers/${peer}`);
   }
@@ -139,6 +146,11 @@ export class DashboardClient extends Emitter<DashboardEvents> {
   /** Takes back what was added last. */
   async undoAddToObs(): Promise<void> {
     await this.#call('DELETE', '/api/obs/sources/last');
+  }
+
+  /** Whether guests are played to the streamer, and where. */
+  async monitor(wanted: Monitoring): Promise<void> {
+    await this.#call('PUT', '/api/monitoring', wanted);
   }
 
   async setLanAccess(on: boolean): Promise<void> {

@@ -7,6 +7,7 @@ mod track;
 pub use track::Track;
 
 use crate::locked;
+use crate::monitor::{Mixer, Monitor};
 use crate::video::Surroundings;
 use frame_ipc::now_ns;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
@@ -31,9 +32,10 @@ pub struct AudioThread {
 }
 
 impl AudioThread {
-    pub fn start(around: Surroundings) -> io::Result<Self> {
+    pub fn start(around: Surroundings, monitor: &Monitor) -> io::Result<Self> {
         let arriving = Arc::new(Mutex::new(Vec::new()));
-        let thread = Metronome { arriving: arriving.clone(), tracks: Vec::new(), around, ticks: 0 };
+        let (arriving_there, mixer) = (arriving.clone(), monitor.mixer());
+        let thread = Metronome { arriving: arriving_there, tracks: Vec::new(), around, mixer, ticks: 0 };
         thread::Builder::new().name("audio".into()).spawn(move || thread.run())?;
         Ok(Self { arriving })
     }
@@ -48,6 +50,7 @@ struct Metronome {
     arriving: Arc<Mutex<Vec<Track>>>,
     tracks: Vec<Track>,
     around: Surroundings,
+    mixer: Mixer,
     ticks: u32,
 }
 
@@ -64,7 +67,9 @@ impl Metronome {
                 play_ns = next_tick(now);
             }
             self.tracks.append(&mut locked(&self.arriving));
-            self.tracks.retain_mut(|track| track.play(play_ns, &self.around.slots));
+            self.mixer.begin();
+            self.tracks.retain_mut(|track| track.play(play_ns, &self.around.slots, &mut self.mixer));
+            self.mixer.finish();
             self.ticks += 1;
             if self.ticks.is_multiple_of(LEVEL_TICKS) {
                 self.tell_levels();

@@ -5,6 +5,7 @@ use super::resample::Stretcher;
 use super::{CHUNK, Chunk, SAMPLE_RATE};
 use crate::crash::blaming;
 use crate::feed::{Feed, Input};
+use crate::monitor::{Heard, Mixer};
 use crate::slots::Slots;
 use crate::timing::GuestTiming;
 use rtp::codec::opus::{self as opus_packet, MAX_SAMPLES};
@@ -36,6 +37,7 @@ pub struct Track {
     rebuilding_ns: Option<i64>,
     /// Something was played since the last reading of the meter.
     heard: bool,
+    monitored: Heard,
 }
 
 impl Track {
@@ -53,17 +55,19 @@ impl Track {
             rebuilding_ns: None,
             meter: Meter::default(),
             heard: false,
+            monitored: Heard::default(),
         }
     }
 
     /// Plays the chunk that is to be heard at `play_ns`. False: the feed is over.
-    pub fn play(&mut self, play_ns: u64, slots: &Slots) -> bool {
+    pub fn play(&mut self, play_ns: u64, slots: &Slots, mixer: &mut Mixer) -> bool {
         if self.feed.inbox.is_closed() {
             return false;
         }
         match blaming(self.feed.id, || self.chunk_at(play_ns)) {
             Some(chunk) if self.feed.active.load(Ordering::Acquire) => {
                 slots.write_audio(self.feed.peer, &chunk, play_ns, &self.feed.active);
+                mixer.add(self.feed.peer, &chunk, &mut self.monitored);
                 self.meter.push(&chunk);
                 self.heard = true;
                 self.feed.counters.delivered.fetch_add(1, Ordering::Relaxed);

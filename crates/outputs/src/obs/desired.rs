@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use wire::link::{Feed, FeedId, Occupant, Steadiness, Subject, ToWorker};
+use wire::monitor::{Hearing, Monitoring};
 use wire::{PeerId, SlotId};
 
 /// The whole state a worker needs to do its work. Kept through its restarts and told anew to each successor.
@@ -13,7 +14,10 @@ pub(super) struct WorkerState {
     pub slots: BTreeMap<SlotId, Occupant>,
     /// Of guests who are not as usual.
     pub steadiness: BTreeMap<PeerId, Steadiness>,
+    /// Of guests whom the streamer does not hear as they are.
+    pub hearing: BTreeMap<PeerId, Hearing>,
     pub subjects: BTreeMap<Subject, Occupant>,
+    pub monitoring: Monitoring,
     pub previews: bool,
 }
 
@@ -25,7 +29,8 @@ pub(super) struct FeedState {
 
 impl WorkerState {
     /// The first of the differences between this and what the worker was `told`. `None`: it knows everything.
-    /// Removals come first: a peer has at most one feed of a kind. A banned feed is refused instead of added.
+    /// Removals come first: a peer has at most one feed of a kind; then how a guest is heard, so that nobody is heard
+    /// before it is said that they are not to be. A banned feed is refused instead of added.
     pub fn next_difference(&self, told: &WorkerState, banned: &BTreeSet<FeedId>) -> Option<ToWorker> {
         let wanted = |id: &FeedId| self.feeds.get(id).filter(|_| !banned.contains(id));
         for (id, old) in &told.feeds {
@@ -35,6 +40,12 @@ impl WorkerState {
         }
         if let Some(id) = told.refused.iter().find(|id| !self.feeds.contains_key(id)) {
             return Some(ToWorker::RemoveFeed { feed: *id });
+        }
+        for peer in told.hearing.keys().chain(self.hearing.keys()) {
+            if told.hearing.get(peer) != self.hearing.get(peer) {
+                let hearing = self.hearing.get(peer).copied().unwrap_or_default();
+                return Some(ToWorker::SetHearing { peer: *peer, hearing });
+            }
         }
         for (id, state) in &self.feeds {
             match told.feeds.get(id) {
@@ -66,6 +77,9 @@ impl WorkerState {
                 let occupant = self.subjects.get(subject).cloned();
                 return Some(ToWorker::BindSubject { subject: subject.clone(), occupant });
             }
+        }
+        if self.monitoring != told.monitoring {
+            return Some(ToWorker::Monitor(self.monitoring.clone()));
         }
         (self.previews != told.previews).then_some(ToWorker::Previews { on: self.previews })
     }
@@ -106,6 +120,13 @@ impl WorkerState {
             ToWorker::BindSubject { subject, occupant: None } => {
                 self.subjects.remove(&subject);
             }
+            ToWorker::SetHearing { peer, hearing } if hearing == Hearing::default() => {
+                self.hearing.remove(&peer);
+            }
+            ToWorker::SetHearing { peer, hearing } => {
+                self.hearing.insert(peer, hearing);
+            }
+            ToWorker::Monitor(monitoring) => self.monitoring = monitoring,
             ToWorker::Previews { on } => self.previews = on,
             ToWorker::Start { .. } => *self = WorkerState::default(),
         }
@@ -137,8 +158,10 @@ mod tests {
         wanted.slots.insert(slot(1), occupant("Ada"));
         wanted.steadiness.insert(PeerId(Default::default()), Steadiness::Instant);
         wanted.subjects.insert(screen(), occupant("Bob"));
+        wanted.hearing.insert(PeerId(Default::default()), Hearing { muted: true, ..Hearing::default() });
+        wanted.monitoring = Monitoring { on: true, device: None };
         wanted.previews = true;
-        assert_eq!(catch_up(&wanted, &mut told), 7);
+        assert_eq!(catch_up(&wanted, &mut told), 9);
         assert_eq!(told, wanted);
 
         wanted.slots.insert(slot(1), occupant("Mira"));
@@ -149,7 +172,8 @@ mod tests {
         wanted.slots.clear();
         wanted.steadiness.clear();
         wanted.subjects.clear();
-        assert_eq!(catch_up(&wanted, &mut told), 3);
+        wanted.hearing.clear();
+        assert_eq!(catch_up(&wanted, &mut told), 4);
         assert_eq!(told, wanted);
     }
 

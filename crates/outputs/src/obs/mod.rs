@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use wire::dashboard::OutputStatus;
 use wire::link::{FeedId, FromWorker, Occupant, Steadiness, Subject};
+use wire::monitor::{Hearing, Monitoring};
 use wire::{PeerId, SlotId};
 
 /// What [`start`] needs to know.
@@ -128,6 +129,22 @@ impl MediaHandle {
                 other => state.steadiness.insert(peer, other),
             };
         });
+    }
+
+    /// How the streamer hears a guest.
+    pub fn set_hearing(&self, peer: PeerId, hearing: Hearing) {
+        self.change(|state| {
+            if hearing == Hearing::default() {
+                state.hearing.remove(&peer);
+            } else {
+                state.hearing.insert(peer, hearing);
+            }
+        });
+    }
+
+    /// Whether guests are played to the streamer, and where.
+    pub fn monitor(&self, monitoring: Monitoring) {
+        self.change(|state| state.monitoring = monitoring);
     }
 
     pub fn bind_subject(&self, subject: Subject, occupant: Option<Occupant>) {

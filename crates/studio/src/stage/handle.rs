@@ -1,6 +1,7 @@
 //! The way to the stage, for signaling and everybody else.
 
 use crate::doors::Doors;
+use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::InstallError;
 use crate::obs_watch::ObsWatch;
@@ -32,6 +33,7 @@ pub struct Outside {
     pub doors: Arc<Doors>,
     pub obs: ObsWatch,
     pub steering: ObsSteering,
+    pub monitor: MonitorSwitch,
 }
 
 /// The closed list of what may be asked of the stage.
@@ -145,6 +147,7 @@ impl Backend for StudioHandle {
     async fn owner(&self, request: OwnerRequest) -> Result<OwnerReply, Failure> {
         match request {
             OwnerRequest::SetLanAccess(on) => self.outside.doors.set_lan(on).await?,
+            OwnerRequest::SetMonitoring(wanted) => self.outside.monitor.set(wanted).await?,
             OwnerRequest::AllowObsControl(on) => self.outside.steering.allow(on).await?,
             OwnerRequest::AddToObs(what) => {
                 return self.outside.steering.add(what).await.map(OwnerReply::AddedToObs);

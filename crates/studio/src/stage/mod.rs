@@ -8,6 +8,7 @@ mod delays;
 mod effects;
 mod follow;
 mod handle;
+mod hearing;
 mod outputs;
 mod owner;
 mod paths;
@@ -34,6 +35,7 @@ use attention::Attention;
 use delays::Delays;
 use effects::Outboxes;
 use handle::Request;
+use hearing::Hearings;
 use outputs::{Feeds, PreviewHub};
 use paths::Paths;
 use placement::Placement;
@@ -48,6 +50,7 @@ use tally::Tallies;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use wire::dashboard::{ObsView, OutputStatus};
+use wire::monitor::Monitoring;
 use wire::obs::ObsControl;
 use wire::ortc::{IceServer, RtpCapabilities};
 use wire::rest::Recovered;
@@ -66,6 +69,7 @@ pub struct Parts {
     pub addresses: watch::Receiver<Addresses>,
     pub obs: watch::Receiver<ObsView>,
     pub obs_control: watch::Receiver<ObsControl>,
+    pub monitoring: watch::Receiver<Monitoring>,
     pub ice_servers: Vec<IceServer>,
     pub srs: SrsConfig,
     pub recovered: Option<Recovered>,
@@ -84,6 +88,7 @@ pub struct Stage {
     addresses: watch::Receiver<Addresses>,
     obs: watch::Receiver<ObsView>,
     obs_control: watch::Receiver<ObsControl>,
+    monitoring: watch::Receiver<Monitoring>,
     ice_servers: Vec<IceServer>,
     srs: SrsConfig,
     recovered: Option<Recovered>,
@@ -93,6 +98,7 @@ pub struct Stage {
     outboxes: Outboxes,
     feeds: Feeds,
     delays: Delays,
+    hearings: Hearings,
     attention: Attention,
     subjects: Subjects,
     tallies: Tallies,
@@ -135,6 +141,7 @@ impl Stage {
             addresses: parts.addresses,
             obs: parts.obs,
             obs_control: parts.obs_control,
+            monitoring: parts.monitoring,
             ice_servers: parts.ice_servers,
             srs: parts.srs,
             recovered: parts.recovered,
@@ -144,6 +151,7 @@ impl Stage {
             outboxes: Outboxes::default(),
             feeds: Feeds::new(levels),
             delays,
+            hearings: Hearings::default(),
             attention: Attention::default(),
             subjects: Subjects::default(),
             tallies: Tallies::default(),
@@ -183,6 +191,7 @@ impl Stage {
                 Ok(()) = self.addresses.changed() => self.board.touch(),
                 Ok(()) = self.obs.changed() => self.board.touch(),
                 Ok(()) = self.obs_control.changed() => self.board.touch(),
+                Ok(()) = self.monitoring.changed() => self.board.touch(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_rooms_timeout().await,
                 () = sleep_until(subject_due.unwrap_or_else(Instant::now)), if subject_due.is_some() => {
                     let _ = self.settle().await;

@@ -133,6 +133,7 @@ impl Stage {
                 }
             }
         }
+        self.sync_hearing();
         self.sync_delays();
         let is_wanted = |running: &Running| wanted.iter().any(|track| track.id == running.producer);
         let ended: Vec<FeedId> =
@@ -257,6 +258,7 @@ impl Stage {
                 }
                 self.on_report(feeds, readers);
             }
+            FromWorker::Monitor(report) => self.on_monitor_report(report),
             FromWorker::FeedFailed { feed, reason } => self.on_feed_failed(feed, reason).await,
             FromWorker::FeedWorks { feed } => self.on_feed_works(feed).await,
         }

@@ -60,10 +60,14 @@ impl Stage {
                 return self.set_steadiness(&room, peer, steadiness).await;
             }
             OwnerRequest::TryAgain(room, peer) => return self.try_again(&room, peer).await,
+            OwnerRequest::SetHearing(room, peer, hearing) => {
+                return self.set_hearing(&room, peer, hearing);
+            }
             OwnerRequest::Remove(room, peer) => OwnerCommand::Remove { room, peer },
             OwnerRequest::InstallObsPlugin
             | OwnerRequest::RemoveObsPlugin
             | OwnerRequest::SetLanAccess(_)
+            | OwnerRequest::SetMonitoring(_)
             | OwnerRequest::AllowObsControl(_)
             | OwnerRequest::AddToObs(_)
             | OwnerRequest::UndoAddToObs => {

@@ -70,6 +70,7 @@ impl Stage {
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
             guest.steadiness = self.delays.of(&guest.display_name);
             guest.failed = self.feeds.trouble(guest.peer_id).is_some();
+            guest.hearing = self.hearings.of(guest.peer_id);
             guest.trouble = self.trouble(guest);
         }
         Snapshot {
@@ -84,6 +85,7 @@ impl Stage {
             },
             media_worker: self.media_status.borrow().clone(),
             lan: self.addresses.borrow().lan.clone(),
+            monitoring: self.monitoring_view(),
             notes: self.board.notes.iter().cloned().collect(),
         }
     }

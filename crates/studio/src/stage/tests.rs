@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::doors::Doors;
+use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
@@ -67,6 +68,7 @@ impl Engine {
         media_events.events = said;
         let (obs, obs_seen) = ObsWatch::start(ObsInstall::new(None));
         let (steering, obs_control) = ObsSteering::start(store.clone(), 2, obs.running()).await;
+        let (monitor, monitoring) = MonitorSwitch::start(store.clone(), media.clone()).await;
         let lan = "127.0.0.1:0".parse().unwrap();
         let (doors, addresses) = Doors::new(lan, Vec::new(), folder.into(), store.clone());
         let rooms = Rooms::restore(setup, saved, clock.now());
@@ -82,13 +84,14 @@ impl Engine {
             addresses,
             obs: obs_seen,
             obs_control,
+            monitoring,
             ice_servers,
             srs: Default::default(),
             recovered: None,
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
         let (stage, handle) =
-            Stage::new(parts, owner.clone(), Outside { doors, obs, steering }).await.unwrap();
+            Stage::new(parts, owner.clone(), Outside { doors, obs, steering, monitor }).await.unwrap();
         Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner, media: say }
     }
 
@@ -154,6 +157,14 @@ impl Engine {
         let seen = feed.snapshot.wait_for(|snapshot| {
             let mut guests = snapshot.rooms.iter().flat_map(|room| &room.guests);
             guests.any(|guest| guest.display_name.as_str() == name && wish(guest))
+        });
+        tokio::time::timeout(PATIENCE, seen).await.expect("the dashboard shows it in time").unwrap();
+    }
+
+    async fn monitors(&self, wanted: &wire::monitor::Monitoring, state: &wire::monitor::MonitorState) {
+        let mut feed = self.handle.dashboard().await.unwrap();
+        let seen = feed.snapshot.wait_for(|snapshot| {
+            snapshot.monitoring.wanted == *wanted && snapshot.monitoring.state == *state
         });
         tokio::time::timeout(PATIENCE, seen).await.expect("the dashboard shows it in time").unwrap();
     }
@@ -362,6 +373,29 @@ async fn a_guest_is_as_steady_as_the_streamer_says_also_after_leaving_and_a_rest
     engine = Engine::start(&engine.kill().await).await;
     engine.join("Ada", &engine.invite().await.token).await;
     engine.sees("Ada", |ada| ada.steadiness == Steadiness::Instant).await;
+}
+
+#[tokio::test]
+async fn the_streamer_hears_guests_as_they_like_and_that_they_do_is_kept() {
+    use wire::monitor::{Hearing, MonitorReport, MonitorState, Monitoring, VolumePercent};
+    let engine = Engine::new("monitoring").await;
+    let ada = engine.join("Ada", &engine.invite().await.token).await;
+    let softer = Hearing { volume: VolumePercent::try_from(30).unwrap(), muted: false };
+    let set = |peer| engine.handle.owner(OwnerRequest::SetHearing(room(), peer, softer));
+    set(ada.joined.peer_id).await.unwrap();
+    engine.sees("Ada", |ada| ada.hearing == softer).await;
+    assert_eq!(code(set(wire::PeerId(Uuid::new_v4())).await), Code::NotFound);
+
+    let wanted = Monitoring { on: true, device: Some("usb".to_owned().try_into().unwrap()) };
+    engine.handle.owner(OwnerRequest::SetMonitoring(wanted.clone())).await.unwrap();
+    let state = MonitorState::Playing { device: "Headset".into() };
+    let report = MonitorReport { state: state.clone(), devices: Vec::new() };
+    engine.media.send(FromWorker::Monitor(report)).await.unwrap();
+    engine.monitors(&wanted, &state).await;
+
+    drop(ada);
+    let folder = engine.kill().await;
+    Engine::start(&folder).await.monitors(&wanted, &MonitorState::Off).await;
 }
 
 #[tokio::test]
