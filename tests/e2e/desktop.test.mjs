@@ -6,7 +6,7 @@ import { ADA } from '../lib/camera.mjs';
 import { Engine } from '../lib/engine.mjs';
 import { isLive, joinAsGuest } from '../lib/guest.mjs';
 import { artifact, binary } from '../lib/places.mjs';
-import { isAlive } from '../lib/process.mjs';
+import { childrenNamed, isAlive } from '../lib/process.mjs';
 import { CODE_AREA } from '../lib/timecode.mjs';
 import { until } from '../lib/wait.mjs';
 import { Window } from '../lib/webdriver.mjs';
@@ -79,10 +79,15 @@ test('the streamer mutes and removes the guest, who is told', { timeout: 40_000 
   await until('the card is gone', async () => !(await window.run(`return document.querySelector('${card}') !== null`)));
 });
 
-test('closing the window ends the engine and its media worker', { timeout: 30_000 }, async () => {
-  await window.close();
-  await until('nobody answers any more', () => fetch(`${engine.url}/health`).then(() => false, () => true));
-  assert.ok(!window.driver.alive || !isAlive(window.driver.pid));
+test('asked to end, the window goes, and with it the engine and its media worker', { timeout: 30_000 }, async () => {
+  const [app] = childrenNamed(window.driver.pid, 'greenroom');
+  const [worker] = childrenNamed(app, 'greenroom-media');
+  assert.ok(app && worker, 'both run');
+  // Closes the window. That the driver would do it by killing the program tells nothing of ours.
+  process.kill(app, 'SIGTERM');
+  await window.driver.line('a goodbye', line => line.includes('Greenroom has ended'), 10_000);
+  await until('both programs are gone', () => !isAlive(app) && !isAlive(worker));
+  await assert.rejects(fetch(`${engine.url}/health`));
 });
 
 /** Runs in the window: whether the preview's blocks are clearly black and clearly white, as a time code's are. */
