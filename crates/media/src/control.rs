@@ -334,6 +334,7 @@ impl Control {
                 width: counters.width.load(Ordering::Relaxed),
                 height: counters.height.load(Ordering::Relaxed),
                 concealed: counters.concealed.load(Ordering::Relaxed),
+                decoding_us: counters.decoding_us.swap(0, Ordering::Relaxed),
                 buffer_ms: counters.buffer_us.load(Ordering::Relaxed) as f64 / 1000.0,
                 av_offset_ms,
             }

@@ -83,6 +83,8 @@ pub struct Counters {
     pub width: AtomicU32,
     pub height: AtomicU32,
     pub buffer_us: AtomicU64,
+    /// Since the last report: time in decoders.
+    pub decoding_us: AtomicU64,
     /// When the last packet came, `CLOCK_MONOTONIC`; 0: none did.
     pub arrived_ns: AtomicU64,
     /// When the C code that is running now was entered, `CLOCK_MONOTONIC`; 0: none is.

@@ -93,5 +93,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     fn room(&self, room: RoomId) -> impl Future<Output = Result<RoomDetails, Failure>> + Send;
 
+    /// Figures, as Prometheus reads them.
+    fn metrics(&self) -> impl Future<Output = Result<String, Failure>> + Send;
+
     fn dashboard(&self) -> impl Future<Output = Result<DashboardFeed, Failure>> + Send;
 }

@@ -1,5 +1,6 @@
 //! What a [`crate::Server`] is told at its start: addresses, who may call, limits.
 
+use crate::tally::Tally;
 use rooms::{LiveLimits, SwarmLimits};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ pub struct Config {
     pub pages: PageSource,
     pub swarm: SwarmAccess,
     pub limits: Limits,
+    /// Where signaling counts what it does.
+    pub tally: Tally,
 }
 
 impl Config {
@@ -29,6 +32,7 @@ impl Config {
             pages: PageSource::Embedded,
             swarm: SwarmAccess::default(),
             limits: Limits::default(),
+            tally: Tally::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One TCP connection: metered, and cut from outside when its time is over.
 
+use crate::tally::Inside;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -40,6 +41,7 @@ pub(crate) struct Metered {
 /// A place in the listener's limits; dropping it frees the place.
 pub(crate) struct Slot {
     pub _permit: OwnedSemaphorePermit,
+    pub _inside: Inside,
     pub _address: AddressSlot,
     /// The listener's close waits for it.
     pub _alive: TaskTrackerToken,

@@ -5,6 +5,7 @@ use crate::backend::{Backend, DashboardFeed, Preview};
 use crate::parse;
 use crate::server::App;
 use crate::session::within;
+use crate::tally::Place;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
@@ -32,7 +33,7 @@ pub(crate) async fn upgrade<B: Backend>(
 }
 
 async fn serve<B: Backend>(mut socket: WebSocket, app: App<B>) {
-    let _alive = app.tasks.token();
+    let _alive = (app.tasks.token(), app.tally.enter(Place::Dashboard));
     let feed = match hello(&mut socket, &app).await {
         Ok(feed) => feed,
         Err(failure) => return refuse(&mut socket, failure).await,

@@ -27,10 +27,12 @@ mod session;
 mod sockets;
 mod swarm;
 mod swarm_socket;
+pub mod tally;
 
 pub use backend::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
 pub use config::{AllowedOrigins, Config, LanConfig, Limits, PageSource, SwarmAccess};
 pub use server::{LanError, Server, StartError};
+pub use tally::Tally;
 
 /// A directive for the program's log filter: below this level the WebSocket library writes whole frames, tokens
 /// included. Add it after the user's own directives.

@@ -3,6 +3,7 @@
 use crate::config::Limits;
 use crate::connection::{Addresses, Connection, Metered, Slot};
 use crate::guard::sole_host;
+use crate::tally::{Place, Tally};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -35,6 +36,8 @@ struct Shared {
     router: Router,
     tls: Option<watch::Sender<Arc<rustls::ServerConfig>>>,
     limits: Limits,
+    tally: Tally,
+    place: Place,
     addresses: Addresses,
     connections: TaskTracker,
     /// No new connections or requests.
@@ -49,6 +52,7 @@ impl Listener {
         router: Router,
         tls: Option<Arc<rustls::ServerConfig>>,
         limits: Limits,
+        (tally, place): (Tally, Place),
     ) -> io::Result<Self> {
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
@@ -56,6 +60,8 @@ impl Listener {
             router,
             tls: tls.map(watch::Sender::new),
             limits,
+            tally,
+            place,
             addresses: Addresses::default(),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -114,7 +120,12 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
             tracing::debug!("too many connections from one address");
             continue;
         };
-        let slot = Slot { _permit: permit, _address: address, _alive: shared.connections.token() };
+        let slot = Slot {
+            _permit: permit,
+            _inside: shared.tally.enter(shared.place),
+            _address: address,
+            _alive: shared.connections.token(),
+        };
         shared.connections.spawn(serve(stream, remote, slot, shared.clone()));
     }
 }

@@ -13,6 +13,7 @@ use crate::rest::bearer;
 use crate::server::App;
 use crate::session::within;
 use crate::swarm_socket::{READ_BUFFER, knock, token_in_query};
+use crate::tally::Place;
 use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
@@ -54,7 +55,7 @@ pub(crate) async fn upgrade<B: Backend>(
     let ceiling = app.limits.message_bytes * 4;
     upgrade.read_buffer_size(READ_BUFFER).max_message_size(ceiling).max_frame_size(ceiling).on_upgrade(
         async move |socket| {
-            let _alive = app.tasks.token();
+            let _alive = (app.tasks.token(), app.tally.enter(Place::Live));
             let ended = app.stop.child_token();
             let (line, texts) = TextLine::new(ended.clone());
             let gate = Gate::new(&app.limits, Instant::now());

@@ -46,6 +46,8 @@ pub(crate) struct Operation {
     body: Option<MakeSchema>,
     answer: Option<MakeSchema>,
     query: Option<MakeSchema>,
+    /// The answer is no JSON but this.
+    media_type: Option<&'static str>,
 }
 
 type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
@@ -61,7 +63,15 @@ enum Access {
 impl Operation {
     /// Needs the owner's token; answers an empty object.
     pub fn owner(summary: &'static str) -> Self {
-        Self { summary, access: Access::Owner, status: 200, body: None, answer: None, query: None }
+        Self {
+            summary,
+            access: Access::Owner,
+            status: 200,
+            body: None,
+            answer: None,
+            query: None,
+            media_type: None,
+        }
     }
 
     pub fn reader(summary: &'static str) -> Self {
@@ -74,6 +84,10 @@ impl Operation {
 
     pub fn takes<T: JsonSchema>(self) -> Self {
         Self { body: Some(|schemas| schemas.subschema_for::<T>()), ..self }
+    }
+
+    pub fn answers_text(self, media_type: &'static str) -> Self {
+        Self { media_type: Some(media_type), ..self }
     }
 
     pub fn asks<T: JsonSchema>(self) -> Self {
@@ -112,6 +126,10 @@ impl Document {
             Some(make) => make(&mut self.schemas).to_value(),
             None => json!({ "type": "object" }),
         };
+        let content = match operation.media_type {
+            Some(media_type) => json!({ media_type: { "schema": { "type": "string" } } }),
+            None => as_json(answer),
+        };
         let mut parameters: Vec<Value> = path
             .split('/')
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
@@ -130,7 +148,7 @@ impl Document {
             "summary": operation.summary,
             "parameters": parameters,
             "responses": {
-                operation.status.to_string(): { "description": "Done.", "content": as_json(answer) },
+                operation.status.to_string(): { "description": "Done.", "content": content },
                 "default": { "description": "Refused.", "content": as_json(failure.to_value()) },
             },
             "security": match operation.access {

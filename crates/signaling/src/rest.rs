@@ -10,6 +10,7 @@ use crate::session::within;
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::IntoResponse;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -107,6 +108,12 @@ pub(crate) fn owner<B: Backend>(document: Document) -> Routes<B> {
         );
     let peer = "/api/rooms/{room}/peers/{peer}";
     routes
+        .on(
+            GET,
+            "/metrics",
+            metrics::<B>,
+            Op::owner("Figures for Prometheus, in its text format.").answers_text(METRICS_TYPE),
+        )
         .on(DELETE, peer, remove::<B>, Op::owner("Remove somebody for good."))
         .on(
             POST,
@@ -183,6 +190,11 @@ async fn health<B: Backend>(State(app): State<App<B>>) -> Answer {
     let health = within(app.limits.answer_time, async { Ok(app.backend.health().await) }).await?;
     let status = if health.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, health)
+}
+
+async fn metrics<B: Backend>(State(app): State<App<B>>, _: Owner) -> Answer {
+    let text = within(app.limits.answer_time, app.backend.metrics()).await?;
+    Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
 }
 
 async fn active_rooms<B: Backend>(State(app): State<App<B>>, reader: Reader) -> Answer {
@@ -484,3 +496,5 @@ fn title_fits(title: Option<&str>) -> Result<(), Failure> {
 }
 
 const MAX_INVITE_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// Of Prometheus' text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -9,10 +9,11 @@ use crate::listener::Listener;
 use crate::live::LiveHub;
 use crate::openapi::{Document, Operation};
 use crate::swarm::SwarmHub;
+use crate::tally::{Place, Tally};
 use crate::{dashboard, live_socket, pages, rest, sockets, swarm_socket};
-use axum::extract::Path;
+use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -39,6 +40,7 @@ pub(crate) struct App<B> {
     pub swarm_access: SwarmAccess,
     pub swarms: SwarmHub,
     pub live: LiveHub,
+    pub tally: Tally,
     pub tasks: TaskTracker,
     /// Long-lived connections end.
     pub stop: CancellationToken,
@@ -49,6 +51,7 @@ pub struct Server {
     control: Listener,
     guests: Router,
     limits: Limits,
+    tally: Tally,
     /// A lock held across `.await` on purpose: changes of the LAN listener happen one after the other.
     lan: Mutex<Option<Lan>>,
     io: SocketIo,
@@ -91,6 +94,7 @@ impl Server {
             swarm_access: config.swarm,
             swarms: SwarmHub::new(config.limits.swarm.clone()),
             live: live_socket::hub(&config.limits.live),
+            tally: config.tally.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
@@ -139,14 +143,21 @@ impl Server {
             .merge(owner);
 
         let own = Hosts::Own { listen: config.control.ip(), extra: config.extra_hosts.clone() };
-        let control = Listener::open(config.control, finish(control, own), None, config.limits.clone())
-            .await
-            .map_err(|error| StartError::Listen { address: config.control, error })?;
+        let control = Listener::open(
+            config.control,
+            finish(control, own, &config.tally),
+            None,
+            config.limits.clone(),
+            (config.tally.clone(), Place::Control),
+        )
+        .await
+        .map_err(|error| StartError::Listen { address: config.control, error })?;
         tracing::info!(address = %control.address(), "control listener is open");
         Ok(Self {
             control,
-            guests: finish(guests, Hosts::Any),
+            guests: finish(guests, Hosts::Any, &config.tally),
             limits: config.limits,
+            tally: config.tally,
             lan: Mutex::new(None),
             io,
             tasks,
@@ -183,9 +194,11 @@ impl Server {
         if let Some(old) = current.take() {
             old.listener.close(Instant::now() + LAN_CLOSE).await;
         }
-        let listener = Listener::open(asked.listen, self.guests.clone(), Some(tls), self.limits.clone())
-            .await
-            .map_err(|error| LanError::Listen { address: asked.listen, error })?;
+        let counted = (self.tally.clone(), Place::Lan);
+        let listener =
+            Listener::open(asked.listen, self.guests.clone(), Some(tls), self.limits.clone(), counted)
+                .await
+                .map_err(|error| LanError::Listen { address: asked.listen, error })?;
         let address = listener.address();
         tracing::info!(%address, "LAN listener is open");
         *current = Some(Lan { asked: asked.listen, listener });
@@ -236,11 +249,18 @@ fn page_route(source: &PageSource, name: &'static str) -> axum::routing::MethodR
 }
 
 /// The outer layers: what every answer of a listener goes through.
-fn finish(router: Router, hosts: Hosts) -> Router {
+fn finish(router: Router, hosts: Hosts, tally: &Tally) -> Router {
     router
         .method_not_allowed_fallback(wrong_method)
         .fallback(not_found)
         .layer(from_fn_with_state(Arc::new(hosts), check_host))
+        .layer(from_fn_with_state(tally.clone(), count))
+}
+
+async fn count(State(tally): State<Tally>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    tally.answer(response.status().as_u16());
+    response
 }
 
 async fn no_route() -> Response {

@@ -89,6 +89,7 @@ impl<B: Backend> Session<B> {
 
     async fn handle(&mut self, incoming: Incoming) {
         let ack = incoming.ack;
+        let _handling = self.app.tally.handle(incoming.text.as_deref().unwrap_or_default());
         match incoming.text.and_then(|text| events::parse(&text)) {
             Ok(Request::Join(request)) => self.join(request, ack).await,
             Ok(Request::Announce(asked)) => self.announce(asked, ack).await,

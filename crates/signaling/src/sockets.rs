@@ -9,6 +9,7 @@ use crate::line::{Line, SocketIoLine};
 use crate::server::App;
 use crate::session::{Incoming, Outgoing, Session};
 use crate::swarm::SwarmMember;
+use crate::tally::{Inside, Place};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -147,6 +148,7 @@ fn admit<B: Backend>(app: &App<B>, socket: &SocketRef, auth: TryData<Handshake>)
         connected: Arc::new(Notify::new()),
         ended: ended.clone(),
         caller,
+        _inside: app.tally.enter(Place::SocketIo),
         app: app.clone(),
     });
     socket.extensions.insert(Connected(door.connected.clone()));
@@ -184,6 +186,7 @@ struct Door<B> {
     member: SwarmMember,
     /// Introductions need no token here.
     swarm_is_free: bool,
+    _inside: Inside,
     app: App<B>,
 }
 
@@ -210,6 +213,9 @@ impl<B: Backend> Door<B> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .handle_message(Instant::now(), bytes(&packet));
+        if let Verdict::Refuse(failure) | Verdict::End(failure) = &verdict {
+            self.app.tally.refuse(failure.code);
+        }
         match verdict {
             Verdict::Pass => self.on_packet(packet, ack, outgoing),
             Verdict::Refuse(failure) => outgoing.try_refuse(ack, &failure),
@@ -229,10 +235,12 @@ impl<B: Backend> Door<B> {
         };
         match SwarmEvent::read(text.as_str()) {
             Some(SwarmEvent::Relay { kind, payload }) => {
+                let _handling = self.app.tally.handle(text.as_str());
                 let answer = self.member.relay(kind, payload);
                 outgoing.try_answer(ack, answer.map(|()| Empty {}));
             }
             Some(SwarmEvent::Announce(asked)) if self.swarm_is_free => {
+                let _handling = self.app.tally.handle(text.as_str());
                 let list =
                     asked.and_then(|Announce { hash }| self.member.announce(|| self.line(&outgoing), hash));
                 if let Ok(list) = &list {
@@ -241,6 +249,7 @@ impl<B: Backend> Door<B> {
                 outgoing.try_answer(ack, list);
             }
             Some(SwarmEvent::Leave(asked)) => {
+                let _handling = self.app.tally.handle(text.as_str());
                 let left = asked.map(|LeaveSwarm { hash }| self.member.leave(hash.as_ref()));
                 outgoing.try_answer(ack, left.map(|()| Empty {}));
             }
@@ -255,6 +264,7 @@ impl<B: Backend> Door<B> {
     fn queue(&self, text: Result<String, Failure>, ack: Option<i64>, outgoing: Outgoing) {
         self.start_session(&outgoing);
         if self.inbox.try_send(Box::new(Incoming { text, ack })).is_err() {
+            self.app.tally.refuse(Code::Busy);
             outgoing.try_refuse(ack, &Failure::new(Code::Busy, "Too many requests are waiting. Try again."));
         }
     }

@@ -12,6 +12,7 @@ use crate::rest::bearer;
 use crate::server::App;
 use crate::session::within;
 use crate::swarm::{SwarmMember, typed};
+use crate::tally::Place;
 use axum::Extension;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -41,7 +42,7 @@ pub(crate) async fn upgrade<B: Backend>(
     let ceiling = app.limits.message_bytes * 4;
     upgrade.read_buffer_size(READ_BUFFER).max_message_size(ceiling).max_frame_size(ceiling).on_upgrade(
         async move |socket| {
-            let _alive = app.tasks.token();
+            let _alive = (app.tasks.token(), app.tally.enter(Place::Swarm));
             let ended = app.stop.child_token();
             let (line, texts) = TextLine::new(ended.clone());
             let gate = Gate::new(&app.limits, Instant::now());

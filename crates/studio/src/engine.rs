@@ -15,7 +15,7 @@ use crate::worker::{WorkerConfig, WorkerPool};
 use anyhow::Context;
 use outputs::obs::MediaHandle;
 use rooms::{Limits, Now, OwnerToken, Rooms, Saved, Setup};
-use signaling::{AllowedOrigins, Server};
+use signaling::{AllowedOrigins, Server, Tally};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +99,10 @@ impl Engine {
                 on_air: config.max_incoming_bitrate_on_air,
             },
         };
-        let outside = Outside { doors: doors.clone(), obs, steering, monitor };
+        let tally = Tally::default();
+        let connection_limit = config.limits.connections;
+        let outside =
+            Outside { doors: doors.clone(), obs, steering, monitor, tally: tally.clone(), connection_limit };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
         let stage = tokio::spawn(stage.run());
 
@@ -108,6 +111,7 @@ impl Engine {
             origins,
             swarm: config.swarm,
             limits: config.limits.clone(),
+            tally,
             ..signaling::Config::new(config.control_listen)
         };
         let server = Server::start(pages, handle.clone())

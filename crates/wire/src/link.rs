@@ -257,6 +257,8 @@ pub struct FeedReport {
     pub height: u32,
     /// Pictures held back because a reference was missing; samples concealed.
     pub concealed: u64,
+    /// Of pictures: time in the decoder in the last second, microseconds.
+    pub decoding_us: u64,
     pub buffer_ms: f64,
     /// Audio feeds: picture minus sound at hand-over, milliseconds.
     pub av_offset_ms: Option<f64>,

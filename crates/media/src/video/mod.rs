@@ -296,9 +296,11 @@ impl Track {
     fn decode(&mut self, frame: &Frame, colours: ColorSpace) -> Result<Option<Picture>, DecodeError> {
         let feed = self.feed.clone();
         let since = &feed.counters.decoding_since_ns;
-        since.store(now_ns(), Ordering::Relaxed);
+        let began = now_ns();
+        since.store(began, Ordering::Relaxed);
         let result = self.decoder().and_then(|decoder| decoder.decode(&frame.data, frame.timestamp, colours));
         since.store(0, Ordering::Relaxed);
+        feed.counters.decoding_us.fetch_add(now_ns().saturating_sub(began) / 1_000, Ordering::Relaxed);
         result
     }
 

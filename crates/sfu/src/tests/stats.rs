@@ -228,3 +228,32 @@ fn encodings_of_a_simulcast_are_scored_and_counted_one_by_one() {
     let stats = world.worker.producer_stats(world.now, producer);
     assert_eq!(stats.iter().map(|stats| stats.score).collect::<Vec<_>>(), [10, last[1].score]);
 }
+
+#[test]
+fn totals_only_grow_and_keep_what_has_been_closed() {
+    let mut world = World::new();
+    let (sender, receiver) = (world.sender(), world.receiver());
+    let producer = world.produce(sender, MediaKind::Video, vp8());
+    let options = world.consume(receiver, producer);
+    world.film(sender, 1, |_| false);
+    let twice = world.clients[sender].rtp(&video(199));
+    world.send(sender, twice);
+    let stranger = "203.0.113.9:999".parse().unwrap();
+    world.send_from(stranger, vec![0x80; 40]);
+
+    let before = world.worker.totals();
+    assert_eq!((before.there.transports, before.there.producers, before.there.consumers), (2, 1, 1));
+    assert_eq!((before.received_packets, before.forwarded_packets), (100, 100));
+    let sent = world.worker.consumer_stats(world.now, options.id).unwrap().byte_count;
+    assert_eq!(before.forwarded_octets, sent);
+    assert!(before.received_octets > 100 * 500 && before.sent_octets > sent);
+    assert_eq!((before.dropped.stray, before.dropped.refused), (1, 1));
+
+    for client in [sender, receiver] {
+        world.worker.close_transport(world.clients[client].transport);
+    }
+    let after = world.worker.totals();
+    assert_eq!(after.there, crate::Census::default());
+    // What a client is told in parting is no media, and counts with nobody any more.
+    assert_eq!(after, crate::Totals { there: after.there, ..before });
+}

@@ -194,6 +194,7 @@ impl Worker {
 
     fn remove_data_consumer(&mut self, key: usize) {
         let consumer = self.data_consumers.remove(key);
+        self.past.add_data_consumer(&consumer);
         self.data_consumer_keys.remove(&consumer.id);
         self.data_producers[consumer.producer].consumers.retain(|c| *c != key);
         if let Some(path) = &mut self.transports[consumer.transport].data {

@@ -33,6 +33,7 @@ use crate::ice::Reflexive;
 use crate::layers::Layers;
 use crate::path::{Path, Protocol};
 use crate::producer::Producer;
+use crate::totals::{Census, Drops, Totals};
 use crate::transport::Transport;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -206,6 +207,8 @@ pub struct Worker {
     discarded: u64,
     /// Checks that may still be sent before the next tick; see [`timers`].
     checks_left: u32,
+    /// Of what has been closed.
+    past: Totals,
 }
 
 impl Worker {
@@ -247,6 +250,7 @@ impl Worker {
             lost: Vec::with_capacity(256),
             discarded: 0,
             checks_left: 0,
+            past: Totals::default(),
         })
     }
 
@@ -384,6 +388,39 @@ impl Worker {
 
     pub(crate) fn consumer_at(&self, key: usize) -> &Consumer {
         &self.consumers[key]
+    }
+
+    /// What it has done, without what is still there.
+    pub(crate) fn past(&self) -> Totals {
+        let dropped = Drops { stray: self.discarded, control: self.control.dropped, ..self.past.dropped };
+        Totals { dropped, ..self.past }
+    }
+
+    pub(crate) fn each_transport(&self) -> impl Iterator<Item = &Transport> {
+        self.transports.iter().map(|(_, transport)| transport)
+    }
+
+    pub(crate) fn each_producer(&self) -> impl Iterator<Item = &Producer> {
+        self.producers.iter().map(|(_, producer)| producer)
+    }
+
+    pub(crate) fn each_consumer(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.iter().map(|(_, consumer)| consumer)
+    }
+
+    pub(crate) fn each_data_consumer(&self) -> impl Iterator<Item = &DataConsumer> {
+        self.data_consumers.iter().map(|(_, consumer)| consumer)
+    }
+
+    pub(crate) fn there(&self) -> Census {
+        Census {
+            transports: self.transports.len(),
+            producers: self.producers.len(),
+            consumers: self.consumers.len(),
+            taps: self.taps.len(),
+            data_producers: self.data_producers.len(),
+            data_consumers: self.data_consumers.len(),
+        }
     }
 }
 

@@ -322,6 +322,7 @@ impl Worker {
 
     pub(super) fn remove_producer(&mut self, key: usize) {
         let producer = self.producers.remove(key);
+        producer.streams.iter().for_each(|stream| self.past.add_stream(stream));
         self.producer_keys.remove(&producer.id);
         if let Some(router) = self.routers.get_mut(&producer.router) {
             router.forget(key);
@@ -350,6 +351,7 @@ impl Worker {
     fn forget_consumer(&mut self, key: usize) {
         self.drop_waiting(key);
         let consumer = self.consumers.remove(key);
+        self.past.add_consumer(&consumer);
         self.consumer_keys.remove(&consumer.id);
         let transport = &mut self.transports[consumer.transport];
         transport.consumers.retain(|c| *c != key);

@@ -204,6 +204,7 @@ impl Worker {
         }
         self.close_data_of(key);
         let transport = self.transports.remove(key);
+        self.past.add_transport(&transport);
         self.by_fragment.retain(|_, k| *k != key);
         self.by_path.retain(|_, k| *k != key);
         self.dirty.retain(|k| *k != key);

@@ -256,6 +256,10 @@ impl Backend for Studio {
         }
     }
 
+    async fn metrics(&self) -> Result<String, Failure> {
+        Ok("# TYPE up gauge\nup 1\n".into())
+    }
+
     fn revocations(&self) -> watch::Receiver<u64> {
         self.0.lock().unwrap().revocations.subscribe()
     }

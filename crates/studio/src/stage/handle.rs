@@ -1,12 +1,15 @@
 //! The way to the stage, for signaling and everybody else.
 
+use super::figures::Figures;
 use crate::doors::Doors;
+use crate::metrics::Scrape;
 use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::InstallError;
 use crate::obs_watch::ObsWatch;
+use crate::process::Process;
 use rooms::{Grant, OwnerToken};
-use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId};
+use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId, Tally};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,6 +37,9 @@ pub struct Outside {
     pub obs: ObsWatch,
     pub steering: ObsSteering,
     pub monitor: MonitorSwitch,
+    pub tally: Tally,
+    /// Of one listener.
+    pub connection_limit: usize,
 }
 
 /// The closed list of what may be asked of the stage.
@@ -60,6 +66,7 @@ pub(super) enum Request {
         answer: Answer<Grant>,
     },
     Health(oneshot::Sender<Health>),
+    Figures(oneshot::Sender<Box<Figures>>),
     Rooms(oneshot::Sender<Vec<RoomSummary>>),
     Room(RoomId, Answer<RoomDetails>),
     /// *Media* kind: when full, pictures are dropped.
@@ -199,6 +206,13 @@ impl Backend for StudioHandle {
                 recovered: None,
             },
         }
+    }
+
+    async fn metrics(&self) -> Result<String, Failure> {
+        let figures = self.ask(Request::Figures).await?;
+        let Outside { tally, connection_limit, .. } = &self.outside;
+        let process = Process::read();
+        Ok(Scrape { figures: &figures, tally, connection_limit: *connection_limit, process }.text())
     }
 
     async fn rooms(&self) -> Result<Vec<RoomSummary>, Failure> {

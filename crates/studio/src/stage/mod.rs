@@ -6,6 +6,7 @@ mod attention;
 mod data;
 mod delays;
 mod effects;
+pub(crate) mod figures;
 mod follow;
 mod handle;
 mod hearing;
@@ -227,6 +228,7 @@ impl Stage {
                 let _ = answer.send(grant.map_err(Failure::from));
             }
             Request::Health(answer) => drop(answer.send(self.health())),
+            Request::Figures(answer) => drop(answer.send(Box::new(self.figures().await))),
             Request::Rooms(answer) => drop(answer.send(self.rooms.active_rooms())),
             Request::Room(room, answer) => {
                 let details = self.room_details(&room).await;

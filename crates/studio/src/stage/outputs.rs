@@ -2,6 +2,7 @@
 
 use super::Stage;
 use super::attention::Detail;
+use super::figures::MediaFigures;
 use ::outputs::obs::Feed;
 use signaling::Preview;
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +27,7 @@ pub(super) struct Feeds {
     av_offsets: HashMap<PeerId, f64>,
     /// OBS sources that show a slot.
     pub readers: u32,
+    pub figures: MediaFigures,
     /// A source in OBS speaks another version.
     pub mismatch: Option<Mismatch>,
 }
@@ -65,7 +67,16 @@ impl Feeds {
             levels,
             av_offsets: HashMap::new(),
             readers: 0,
+            figures: MediaFigures::default(),
             mismatch: None,
+        }
+    }
+
+    fn note_work(&mut self, report: &FeedReport) {
+        let is_picture = |running: &Running| running.kind == MediaKind::Video;
+        if self.running.get(&report.feed).is_some_and(is_picture) {
+            self.figures.pictures += u64::from(report.delivered);
+            self.figures.decoding_us += report.decoding_us;
         }
     }
 
@@ -294,6 +305,7 @@ impl Stage {
             self.board.touch();
         }
         for report in reports {
+            self.feeds.note_work(&report);
             if let Some(running) = self.feeds.running.get_mut(&report.feed).filter(|_| report.width > 0) {
                 let size = Some(PictureSize { width: report.width, height: report.height });
                 if std::mem::replace(&mut running.picture, size) != size {

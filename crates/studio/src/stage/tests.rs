@@ -90,8 +90,9 @@ impl Engine {
             recovered: None,
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
-        let (stage, handle) =
-            Stage::new(parts, owner.clone(), Outside { doors, obs, steering, monitor }).await.unwrap();
+        let tally = signaling::Tally::default();
+        let outside = Outside { doors, obs, steering, monitor, tally, connection_limit: 10 };
+        let (stage, handle) = Stage::new(parts, owner.clone(), outside).await.unwrap();
         Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner, media: say }
     }
 
