@@ -5,6 +5,7 @@
 //! reports; the service's own thread takes what is played. Nothing here hears of OBS or of who the guests are.
 #![forbid(unsafe_code)]
 
+pub mod conceal;
 pub mod cookie;
 pub mod device;
 pub mod playout;

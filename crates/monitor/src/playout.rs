@@ -2,11 +2,13 @@
 //! bent by what the two clocks differ.
 //!
 //! What is steered is the *margin*: what is left in the buffer just after the device has taken its share. That is what
-//! a late chunk may be late by, however much the device takes at once.
+//! a late chunk may be late by, however much the device takes at once. How much of it is needed shows in how far it dips.
 
+use crate::conceal::Concealer;
 use crate::ring::{Reader, Writer, ring};
 use rubato::audioadapter_buffers::direct::SequentialSliceOfSlices;
 use rubato::{Adjustable, Async, FixedAsync, PolynomialDegree, Resampler};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use wire::monitor::CHUNK_FRAMES;
@@ -41,10 +43,12 @@ pub fn playout(rate: u32) -> (Feeder, Drain) {
         rate,
         ratio,
         least: usize::MAX,
+        level: None,
+        dips: VecDeque::with_capacity(REMEMBERED),
         chunks: 0,
         dry_before: 0,
     };
-    (feeder, Drain { reader, shared, playing: false })
+    (feeder, Drain { reader, shared, concealer: Concealer::new(rate), playing: false })
 }
 
 struct Shared {
@@ -64,6 +68,10 @@ pub struct Feeder {
     ratio: f64,
     /// The least that was in the buffer since the speed was last set.
     least: usize,
+    /// Smoothed: what `least` usually is.
+    level: Option<f64>,
+    /// How far below its usual the buffer was: the deepest of each interval, the last [`REMEMBERED`].
+    dips: VecDeque<u32>,
     chunks: u32,
     dry_before: u32,
 }
@@ -99,17 +107,40 @@ impl Feeder {
     }
 
     fn steer(&mut self) {
+        let least = self.least as f64;
         let dry = self.shared.ran_dry.load(Ordering::Relaxed);
-        let mut margin = self.shared.margin.load(Ordering::Relaxed);
-        if dry != self.dry_before {
-            margin = (margin + frames(MORE_MARGIN_MS, self.rate)).min(frames(MAX_MARGIN_MS, self.rate));
-            self.shared.margin.store(margin, Ordering::Relaxed);
-        }
-        let too_much_s = (self.least as f64 - f64::from(margin)) / f64::from(self.rate);
+        let usual = *self.level.get_or_insert(least);
+        let level = usual + (least - usual) * SMOOTHING;
+        self.note_dip(match dry == self.dry_before {
+            true => (usual - least).max(0.0) as u32,
+            // All that there was did not do.
+            false => self.shared.margin.load(Ordering::Relaxed) + frames(MORE_MARGIN_MS, self.rate),
+        });
+        let margin = self.margin_for_dips();
+        self.shared.margin.store(margin, Ordering::Relaxed);
+        let too_much_s = (level - f64::from(margin)) / f64::from(self.rate);
         let speed = 1.0 + (too_much_s / CORRECTION_TIME_S).clamp(-MAX_BEND, MAX_BEND);
         // Only out-of-bounds ratios are refused, and this one is clamped.
         let _ = self.resampler.set_resample_ratio(self.ratio / speed, true);
+        let worked_off = (speed - 1.0) * f64::from(STEER_EVERY) * (CHUNK_FRAMES as f64) * self.ratio;
+        // After running dry it begins at another level.
+        self.level = Some(level - worked_off).filter(|_| dry == self.dry_before);
         (self.least, self.chunks, self.dry_before) = (usize::MAX, 0, dry);
+    }
+
+    fn note_dip(&mut self, dip: u32) {
+        if self.dips.len() == REMEMBERED {
+            self.dips.pop_front();
+        }
+        self.dips.push_back(dip);
+    }
+
+    /// Grows at once, falls slowly.
+    fn margin_for_dips(&self) -> u32 {
+        let deepest = self.dips.iter().copied().max().unwrap_or(0);
+        let needed = deepest.saturating_add(frames(SPARE_MS, self.rate));
+        let fallen = self.shared.margin.load(Ordering::Relaxed).saturating_sub(frames(1, self.rate) / 4);
+        needed.max(fallen).clamp(frames(MIN_MARGIN_MS, self.rate), frames(MAX_MARGIN_MS, self.rate))
     }
 }
 
@@ -117,7 +148,9 @@ impl Feeder {
 pub struct Drain {
     reader: Reader,
     shared: Arc<Shared>,
-    /// False at first and after running dry: then silence, until enough has gathered to go on without a break.
+    concealer: Concealer,
+    /// False at first and after running dry: then what was heard last fades, until enough has gathered to go on without
+    /// another break.
     playing: bool,
 }
 
@@ -129,14 +162,14 @@ impl Drain {
     }
 
     pub fn next_frame(&mut self) -> [f32; 2] {
-        if !self.playing {
-            return [0.0; 2];
-        }
-        self.reader.pop().unwrap_or_else(|| {
+        if self.playing {
+            if let Some(frame) = self.reader.pop() {
+                return self.concealer.play(frame);
+            }
             self.playing = false;
             self.shared.ran_dry.fetch_add(1, Ordering::Relaxed);
-            [0.0; 2]
-        })
+        }
+        self.concealer.conceal()
     }
 }
 
@@ -148,14 +181,21 @@ fn frames(ms: u32, rate: u32) -> u32 {
 const MIX_RATE: u32 = 48_000;
 /// 0.34 s at 192 kHz, more than is ever let wait there.
 const CAPACITY: usize = 1 << 16;
-/// A chunk and a half: the pipe's reader is woken late by some milliseconds.
-const FIRST_MARGIN_MS: u32 = 15;
-const MORE_MARGIN_MS: u32 = 10;
+/// Until it is known how late chunks come.
+const FIRST_MARGIN_MS: u32 = 40;
+const MIN_MARGIN_MS: u32 = 15;
 const MAX_MARGIN_MS: u32 = 100;
+const MORE_MARGIN_MS: u32 = 10;
+/// Above the deepest dip.
+const SPARE_MS: u32 = 8;
 /// Devices that take a fifth of a second at once exist.
 const MAX_WAITING_MS: u32 = 220;
 /// In chunks: half a second, in which every usual device asks several times.
 const STEER_EVERY: u32 = 50;
+/// Intervals of half a second: half a minute.
+const REMEMBERED: usize = 60;
+/// Of each interval in the usual level.
+const SMOOTHING: f64 = 0.25;
 const CORRECTION_TIME_S: f64 = 2.0;
 /// ±0.5 %: nobody hears it, and no two clocks differ by a tenth of it.
 const MAX_BEND: f64 = 0.005;
@@ -228,7 +268,45 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_the_mix_is_silence_and_then_goes_on_with_more_margin() {
+    fn chunks_that_come_late_and_all_at_once_soon_leave_no_gap() {
+        let (mut feeder, mut drain) = playout(48_000);
+        let mut owed = 0;
+        let mut dry_at = Vec::new();
+        for tick in 0..6_000 {
+            owed += 1;
+            // Twice a second the mixing thread sleeps 60 ms too long, and then makes up for it.
+            if tick % 50 >= 6 {
+                (0..owed).for_each(|_| feeder.push(&[[0.5; CHUNK_FRAMES]; 2]));
+                owed = 0;
+            }
+            if tick % 2 == 1 {
+                let before = drain.shared.ran_dry.load(Ordering::Relaxed);
+                drain.begin(960);
+                (0..960).for_each(|_| _ = drain.next_frame());
+                if drain.shared.ran_dry.load(Ordering::Relaxed) != before {
+                    dry_at.push(tick);
+                }
+            }
+        }
+        assert!(dry_at.len() <= 3 && dry_at.iter().all(|tick| *tick < 500), "{dry_at:?}");
+    }
+
+    #[test]
+    fn once_they_are_punctual_less_is_kept_waiting() {
+        let (mut feeder, mut drain) = playout(48_000);
+        for tick in 0..12_000 {
+            feeder.push(&[[0.5; CHUNK_FRAMES]; 2]);
+            if tick % 2 == 1 {
+                drain.begin(960);
+                (0..960).for_each(|_| _ = drain.next_frame());
+            }
+        }
+        assert_eq!(drain.shared.ran_dry.load(Ordering::Relaxed), 0);
+        assert!(drain.reader.len() < 48 * 30, "{}", drain.reader.len());
+    }
+
+    #[test]
+    fn a_pause_of_the_mix_fades_and_then_goes_on_with_more_margin() {
         let (mut feeder, mut drain) = playout(48_000);
         let mut tick = |comes: bool| {
             if comes {
@@ -238,10 +316,10 @@ mod tests {
             (0..480).map(|_| drain.next_frame()[0]).fold(0.0_f32, |a, b| a.max(b.abs()))
         };
         assert!((0..20).map(|_| tick(true)).skip(10).all(|peak| peak > 0.4));
-        assert!((0..20).map(|_| tick(false)).skip(5).all(|peak| peak == 0.0));
+        assert!((0..40).map(|_| tick(false)).skip(20).all(|peak| peak == 0.0));
         let peaks: Vec<f32> = (0..200).map(|_| tick(true)).collect();
         assert!(peaks[10..].iter().all(|peak| *peak > 0.4), "it plays again, and is not broken off again");
-        assert_eq!(drain.shared.margin.load(Ordering::Relaxed), 48 * 25);
+        assert!(drain.shared.margin.load(Ordering::Relaxed) > 48 * FIRST_MARGIN_MS);
     }
 
     #[test]
@@ -250,7 +328,11 @@ mod tests {
         for _ in 0..1000 {
             feeder.push(&[[0.5; CHUNK_FRAMES]; 2]);
         }
-        assert!(drain.reader.len() < 48 * 260, "{}", drain.reader.len());
+        assert!(
+            drain.reader.len() <= 48 * (FIRST_MARGIN_MS + MAX_WAITING_MS + 10) as usize,
+            "{}",
+            drain.reader.len()
+        );
         // Back again, what waits too long is worked off at an inaudible pace.
         for _ in 0..100 * 60 {
             feeder.push(&[[0.5; CHUNK_FRAMES]; 2]);

@@ -10,6 +10,7 @@ use crate::locked;
 use crate::monitor::{Mixer, Monitor};
 use crate::video::Surroundings;
 use frame_ipc::now_ns;
+use rustix::process::setpriority_process;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -56,20 +57,24 @@ struct Metronome {
 
 impl Metronome {
     fn run(mut self) {
+        // Allowed to few; the others' sound is as punctual as the machine is idle.
+        let _ = setpriority_process(None, PRIORITY);
         let mut play_ns = next_tick(now_ns());
         loop {
             sleep_until(play_ns - LEAD_NS);
-            // Late sound makes OBS delay the sound of all its sources, for good: after a stall the stream goes on at
-            // the present, with a hole.
             let now = now_ns();
             if now > play_ns + MAX_LATE_NS {
                 tracing::debug!(late_ms = (now - play_ns) / 1_000_000, "sound was stalled");
-                play_ns = next_tick(now);
+                let present = next_tick(now);
+                if present - play_ns <= MAKES_UP_FOR_NS {
+                    for missed in (play_ns..present).step_by(TICK_NS as usize) {
+                        self.play(missed, Punctuality::TooLateForObs);
+                    }
+                }
+                play_ns = present;
             }
             self.tracks.append(&mut locked(&self.arriving));
-            self.mixer.begin();
-            self.tracks.retain_mut(|track| track.play(play_ns, &self.around.slots, &mut self.mixer));
-            self.mixer.finish();
+            self.play(play_ns, Punctuality::InTime);
             self.ticks += 1;
             if self.ticks.is_multiple_of(LEVEL_TICKS) {
                 self.tell_levels();
@@ -78,12 +83,27 @@ impl Metronome {
         }
     }
 
+    fn play(&mut self, play_ns: u64, punctuality: Punctuality) {
+        self.mixer.begin();
+        self.tracks.retain_mut(|track| track.play(play_ns, punctuality, &self.around.slots, &mut self.mixer));
+        self.mixer.finish();
+    }
+
     fn tell_levels(&mut self) {
         let levels: Vec<Level> = self.tracks.iter_mut().filter_map(Track::level).collect();
         if !levels.is_empty() {
             self.around.link.tell(&FromWorker::Levels { levels });
         }
     }
+}
+
+/// Whether a chunk is played when it was to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Punctuality {
+    InTime,
+    /// Late sound makes OBS delay the sound of all its sources, for good: after a stall its stream goes on at the
+    /// present, with a hole. Headphones have a buffer, and want all of it.
+    TooLateForObs,
 }
 
 /// The first moment on the grid of ticks whose sound can still be handed over in time.
@@ -105,5 +125,9 @@ pub const TICK_NS: u64 = 10_000_000;
 pub const LEAD_NS: u64 = 10_000_000;
 /// The plugin plays sound a canvas frame (33 ms at 30 fps) after its time, OBS mixes 21 ms at once: this much is left.
 const MAX_LATE_NS: u64 = 15_000_000;
+/// More than the headphones' buffer ever holds: there it is a hole anyway.
+const MAKES_UP_FOR_NS: u64 = 200_000_000;
+/// As PipeWire asks for its own threads. `None` for a process means this thread alone (Linux's `setpriority(2)`).
+const PRIORITY: i32 = -11;
 /// Ten times a second.
 const LEVEL_TICKS: u32 = 10;

@@ -2,7 +2,7 @@
 
 use super::level::Meter;
 use super::resample::Stretcher;
-use super::{CHUNK, Chunk, SAMPLE_RATE};
+use super::{CHUNK, Chunk, Punctuality, SAMPLE_RATE};
 use crate::crash::blaming;
 use crate::feed::{Feed, Input};
 use crate::monitor::{Heard, Mixer};
@@ -60,13 +60,15 @@ impl Track {
     }
 
     /// Plays the chunk that is to be heard at `play_ns`. False: the feed is over.
-    pub fn play(&mut self, play_ns: u64, slots: &Slots, mixer: &mut Mixer) -> bool {
+    pub fn play(&mut self, play_ns: u64, punctuality: Punctuality, slots: &Slots, mixer: &mut Mixer) -> bool {
         if self.feed.inbox.is_closed() {
             return false;
         }
         match blaming(self.feed.id, || self.chunk_at(play_ns)) {
             Some(chunk) if self.feed.active.load(Ordering::Acquire) => {
-                slots.write_audio(self.feed.peer, &chunk, play_ns, &self.feed.active);
+                if punctuality == Punctuality::InTime {
+                    slots.write_audio(self.feed.peer, &chunk, play_ns, &self.feed.active);
+                }
                 mixer.add(self.feed.peer, &chunk, &mut self.monitored);
                 self.meter.push(&chunk);
                 self.heard = true;

@@ -161,8 +161,8 @@ fn in_words(status: Option<ExitStatus>) -> String {
     }
 }
 
-/// Eight chunks: more than 80 ms behind, they are dropped.
-const PIPE_SIZE: usize = 32 * 1024;
+/// Sixteen chunks (each takes a page): more than 160 ms behind, they are dropped.
+const PIPE_SIZE: usize = 64 * 1024;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A process that lived this long had not been started in vain.
