@@ -1,40 +1,44 @@
 //! How the streamer hears each guest in their headphones, and what the media worker says of playing them.
 
 use super::Stage;
+use super::by_name::ByName;
+use crate::store::Store;
 use std::collections::HashMap;
 use wire::monitor::{Hearing, MonitorReport, MonitoringView};
 use wire::rest::OwnerReply;
-use wire::{Code, Failure, PeerId, RoomId};
+use wire::{DisplayName, Failure, PeerId, RoomId};
 
-#[derive(Default)]
 pub(super) struct Hearings {
-    /// Of guests who are not heard as they are; forgotten when they leave.
-    chosen: HashMap<PeerId, Hearing>,
+    chosen: ByName<Hearing>,
     /// What the media worker was told, of everybody who is here.
     told: HashMap<PeerId, Hearing>,
     report: MonitorReport,
 }
 
 impl Hearings {
-    pub fn of(&self, peer: PeerId) -> Hearing {
-        self.chosen.get(&peer).copied().unwrap_or_default()
+    pub async fn read(store: &Store) -> Self {
+        let chosen = ByName::read(store, SETTING).await;
+        Self { chosen, told: HashMap::new(), report: MonitorReport::default() }
+    }
+
+    pub fn of(&self, name: &DisplayName) -> Hearing {
+        self.chosen.of(name)
     }
 }
 
 impl Stage {
-    pub(super) fn set_hearing(
+    /// The streamer would rather hear this guest, and whoever comes under this name, like that.
+    pub(super) async fn set_hearing(
         &mut self,
         room: &RoomId,
         peer: PeerId,
         hearing: Hearing,
     ) -> Result<OwnerReply, Failure> {
-        let details = self.rooms.room_details(room)?;
-        if !details.peers.iter().any(|details| details.peer_id == peer) {
-            return Err(Failure::new(Code::NotFound, "There is no such person in this room."));
-        }
-        self.hearings.chosen.insert(peer, hearing);
+        let name = self.name_in(room, peer)?;
+        self.hearings.chosen.set(&name, hearing);
         self.sync_hearing();
         self.board.touch();
+        self.hearings.chosen.save(&self.store).await?;
         Ok(OwnerReply::Done {})
     }
 
@@ -46,9 +50,8 @@ impl Stage {
         for peer in self.hearings.told.extract_if(|peer, _| gone(peer)).map(|(peer, _)| peer) {
             self.media.set_hearing(peer, Hearing::default());
         }
-        self.hearings.chosen.retain(|peer, _| !gone(peer));
         for peer in self.rooms.peer_ids() {
-            let chosen = self.hearings.of(peer);
+            let chosen = self.rooms.name_of(peer).map(|name| self.hearings.of(name)).unwrap_or_default();
             let waits = self.rooms.live_in(peer).is_none();
             let hearing = Hearing { muted: chosen.muted || waits, ..chosen };
             if self.hearings.told.insert(peer, hearing) != Some(hearing) {
@@ -69,3 +72,5 @@ impl Stage {
         MonitoringView { wanted: self.monitoring.borrow().clone(), state, devices }
     }
 }
+
+const SETTING: &str = "hearing";

@@ -3,6 +3,7 @@
 //! One task, one mailbox. Everybody else holds a [`StudioHandle`].
 
 mod attention;
+mod by_name;
 mod data;
 mod delays;
 mod effects;
@@ -127,6 +128,7 @@ impl Stage {
         let (snapshot, snapshot_seen) = watch::channel(Default::default());
         let (levels, levels_seen) = watch::channel(Default::default());
         let delays = Delays::read(&parts.store).await;
+        let hearings = Hearings::read(&parts.store).await;
         let media_status = parts.media.status();
         let placement = Placement::new(parts.workers.iter().len());
         let handle = StudioHandle::new(sender, owner, outside, snapshot_seen, levels_seen);
@@ -152,7 +154,7 @@ impl Stage {
             outboxes: Outboxes::default(),
             feeds: Feeds::new(levels),
             delays,
-            hearings: Hearings::default(),
+            hearings,
             attention: Attention::default(),
             subjects: Subjects::default(),
             tallies: Tallies::default(),

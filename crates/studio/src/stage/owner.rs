@@ -61,7 +61,7 @@ impl Stage {
             }
             OwnerRequest::TryAgain(room, peer) => return self.try_again(&room, peer).await,
             OwnerRequest::SetHearing(room, peer, hearing) => {
-                return self.set_hearing(&room, peer, hearing);
+                return self.set_hearing(&room, peer, hearing).await;
             }
             OwnerRequest::Remove(room, peer) => OwnerCommand::Remove { room, peer },
             OwnerRequest::InstallObsPlugin

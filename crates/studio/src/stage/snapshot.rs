@@ -70,7 +70,7 @@ impl Stage {
             guest.av_offset_ms = self.feeds.av_offset_ms(guest.peer_id);
             guest.steadiness = self.delays.of(&guest.display_name);
             guest.failed = self.feeds.trouble(guest.peer_id).is_some();
-            guest.hearing = self.hearings.of(guest.peer_id);
+            guest.hearing = self.hearings.of(&guest.display_name);
             guest.trouble = self.trouble(guest);
         }
         Snapshot {

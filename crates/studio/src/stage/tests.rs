@@ -395,8 +395,10 @@ async fn the_streamer_hears_guests_as_they_like_and_that_they_do_is_kept() {
     engine.monitors(&wanted, &state).await;
 
     drop(ada);
-    let folder = engine.kill().await;
-    Engine::start(&folder).await.monitors(&wanted, &MonitorState::Off).await;
+    let engine = Engine::start(&engine.kill().await).await;
+    engine.monitors(&wanted, &MonitorState::Off).await;
+    engine.join("Ada", &engine.invite().await.token).await;
+    engine.sees("Ada", |ada| ada.hearing == softer).await;
 }
 
 #[tokio::test]
