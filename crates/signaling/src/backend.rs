@@ -4,12 +4,13 @@ use rooms::Grant;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 use wire::dashboard::{Level, Snapshot};
 use wire::rest::{Health, OwnerReply, OwnerRequest, RoomDetails, RoomSummary};
 use wire::sfu::{JoinRoom, Joined, Notice, PeerReply, PeerRequest};
-use wire::{Failure, RoomId};
+use wire::{Code, Failure, RoomId};
 
 /// One socket's connection. A peer outlives it by its grace time, and is taken over by another session with
 /// its resume token.
@@ -97,4 +98,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = Result<String, Failure>> + Send;
 
     fn dashboard(&self) -> impl Future<Output = Result<DashboardFeed, Failure>> + Send;
+}
+
+/// The engine's answer, or a refusal when it takes too long.
+pub(crate) async fn within<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(time, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::new(Code::Busy, "The engine did not answer in time. Try again.")),
+    }
 }

@@ -1,10 +1,10 @@
 //! `GET /api/dashboard`: whole snapshots, levels and previews over a WebSocket. A slow page misses previews and
 //! levels; nothing queues for it.
 
+use crate::backend::within;
 use crate::backend::{Backend, DashboardFeed, Preview};
 use crate::parse;
 use crate::server::App;
-use crate::session::within;
 use crate::tally::Place;
 use axum::body::Bytes;
 use axum::extract::State;

@@ -5,7 +5,8 @@ use crate::events::{self, SwarmEvent};
 use crate::live_socket::Said;
 use crate::relay::{Addressed, check_depth};
 use crate::swarm_socket::Kind;
-use crate::{parse, rest};
+use crate::web_socket::frame;
+use crate::{parse, rest, socket_io};
 use std::hint::black_box;
 use uuid::Uuid;
 use wire::SwarmPeerId;
@@ -15,7 +16,7 @@ use wire::swarm::{Announce, LeaveSwarm};
 /// A name, and what the input goes to.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 1] = [("messages", messages)];
+pub const TARGETS: [Target; 2] = [("messages", messages), ("packets", packets)];
 
 /// One text: as a Socket.IO event, a message of a swarm, of a live room, and a request's body.
 pub fn messages(data: &[u8]) {
@@ -30,6 +31,18 @@ pub fn messages(data: &[u8]) {
     let _ = black_box((parse::object::<LiveJoin>(text), parse::object::<LiveAddress>(text)));
     let _ = black_box(parse::object::<Said>(text));
     rest::read_anything(text);
+}
+
+/// Octets as a client's WebSocket frames, and a text as packets and payloads of Socket.IO.
+pub fn packets(data: &[u8]) {
+    let most = data.first().map_or(0, |first| usize::from(*first) * 8);
+    let (mut octets, mut at) = (data.to_vec(), 0);
+    while let Ok(Some(frame)) = frame::read(&mut octets[at..], most) {
+        assert!(frame.from <= frame.to && frame.to - frame.from <= most && frame.to > 0);
+        at += frame.to;
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    socket_io::read_anything(text);
 }
 
 /// Whatever is passed on is one JSON object, of bounded depth, with the sender's stamp and no other.

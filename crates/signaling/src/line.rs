@@ -1,20 +1,17 @@
 //! The way to one connection, from whoever has something for it: never waits, holds a bounded number of octets, and
 //! hangs up on who does not read.
 
-use crate::connection::Connection;
+use crate::socket_io::Voice;
 use axum::extract::ws::Utf8Bytes;
-use serde_json::value::RawValue;
-use socketioxide::TransportType;
-use socketioxide::socket::Socket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// One end of a relay.
 #[derive(Clone)]
 pub(crate) enum Line {
-    SocketIo(Arc<SocketIoLine>),
+    SocketIo(Voice),
     WebSocket(TextLine),
 }
 
@@ -27,49 +24,9 @@ impl Line {
     /// `message` is a JSON object, made by us. False: it was not sent, and the connection is being ended.
     pub(crate) fn try_send(&self, event: &str, message: String) -> bool {
         match self {
-            Line::SocketIo(line) => line.try_send(event, message),
+            Line::SocketIo(voice) => voice.try_relay(event, &message),
             Line::WebSocket(line) => line.try_send(message),
         }
-    }
-}
-
-/// To a Socket.IO client. Its queue counts packets; octets are known from what its connection has written.
-pub(crate) struct SocketIoLine {
-    socket: Arc<Socket>,
-    connection: Option<Connection>,
-    /// Octets handed over so far, on the scale of those written.
-    sent: AtomicU64,
-}
-
-impl SocketIoLine {
-    pub(crate) fn new(socket: Arc<Socket>, connection: Option<Connection>) -> Self {
-        Self { socket, connection, sent: AtomicU64::new(0) }
-    }
-
-    fn try_send(&self, event: &str, message: String) -> bool {
-        let length = message.len() as u64;
-        let Ok(message) = RawValue::from_string(message) else { return false };
-        let fits = self.has_room(length) && self.socket.emit(event, &message).is_ok();
-        if !fits && self.socket.connected() {
-            tracing::debug!("a client does not read what others send it: cutting it off");
-            if let Some(connection) = &self.connection {
-                connection.cut.cancel();
-            }
-        }
-        fits
-    }
-
-    fn has_room(&self, length: u64) -> bool {
-        // Polling is answered over connections that come and go; there the count of packets is the bound.
-        let Some(connection) =
-            self.connection.as_ref().filter(|_| self.socket.transport_type() == TransportType::Websocket)
-        else {
-            return true;
-        };
-        let written = connection.written.load(Ordering::Relaxed);
-        let sent = self.sent.load(Ordering::Relaxed).max(written) + length;
-        self.sent.store(sent, Ordering::Relaxed);
-        sent - written <= MAX_WAITING as u64
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::answer::Refused;
 use crate::backend::Backend;
+use crate::backend::within;
 use crate::channel::{Channel, End};
 use crate::connection::Connection;
 use crate::gate::Gate;
@@ -11,7 +12,6 @@ use crate::parse::{self, invalid};
 use crate::relay::check_depth;
 use crate::rest::bearer;
 use crate::server::App;
-use crate::session::within;
 use crate::swarm_socket::{READ_BUFFER, knock, token_in_query};
 use crate::tally::Place;
 use axum::Extension;

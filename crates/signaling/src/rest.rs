@@ -2,11 +2,11 @@
 
 use crate::answer::{Answer, Reading, Refused, json};
 use crate::backend::Backend;
+use crate::backend::within;
 use crate::connection::Connection;
 use crate::openapi::{Document, Operation, Routes};
 use crate::parse::{self, bounded_text, invalid};
 use crate::server::App;
-use crate::session::within;
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};

@@ -8,9 +8,10 @@ use crate::guard::{Hosts, OriginRule, Surface, check_host, check_origin};
 use crate::listener::Listener;
 use crate::live::LiveHub;
 use crate::openapi::{Document, Operation};
+use crate::socket_io::Polls;
 use crate::swarm::SwarmHub;
 use crate::tally::{Place, Tally};
-use crate::{dashboard, live_socket, pages, rest, sockets, swarm_socket};
+use crate::{dashboard, live_socket, pages, rest, socket_io, swarm_socket};
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -19,7 +20,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use socketioxide::SocketIo;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(crate) struct App<B> {
     pub swarm_access: SwarmAccess,
     pub swarms: SwarmHub,
     pub live: LiveHub,
+    pub polls: Polls,
     pub tally: Tally,
     pub tasks: TaskTracker,
     /// Long-lived connections end.
@@ -54,7 +55,6 @@ pub struct Server {
     tally: Tally,
     /// A lock held across `.await` on purpose: changes of the LAN listener happen one after the other.
     lan: Mutex<Option<Lan>>,
-    io: SocketIo,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -94,16 +94,16 @@ impl Server {
             swarm_access: config.swarm,
             swarms: SwarmHub::new(config.limits.swarm.clone()),
             live: live_socket::hub(&config.limits.live),
+            polls: Polls::default(),
             tally: config.tally.clone(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let (socket_routes, io) = sockets::open(app.clone());
         tasks.spawn(live_socket::keep_grants(app.clone()));
         let origins = Arc::new(config.origins.clone());
         let rule = |surface| OriginRule { surface, allowed: origins.clone() };
 
-        let for_guests = socket_routes
+        let for_guests = socket_io::routes::<B>()
             .route("/swarm", get(swarm_socket::upgrade::<B>))
             .route("/signaling", get(live_socket::upgrade::<B>))
             .with_state(app.clone())
@@ -159,7 +159,6 @@ impl Server {
             limits: config.limits,
             tally: config.tally,
             lan: Mutex::new(None),
-            io,
             tasks,
             stop,
         })
@@ -219,7 +218,6 @@ impl Server {
         if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
-        let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
         let close_lan = async {
             if let Some(lan) = &lan {
                 lan.listener.close(deadline).await;

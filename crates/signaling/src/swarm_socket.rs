@@ -2,6 +2,7 @@
 
 use crate::answer::Refused;
 use crate::backend::Backend;
+use crate::backend::within;
 use crate::channel::{Channel, End};
 use crate::config::SwarmAccess;
 use crate::connection::Connection;
@@ -10,7 +11,6 @@ use crate::line::{Line, TextLine};
 use crate::parse::{self, invalid};
 use crate::rest::bearer;
 use crate::server::App;
-use crate::session::within;
 use crate::swarm::{SwarmMember, typed};
 use crate::tally::Place;
 use axum::Extension;

@@ -39,7 +39,6 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &str)] = &[
     ("tauri", "greenroom"),
     ("axum", "greenroom-signaling"),
-    ("socketioxide", "greenroom-signaling"),
     ("ffmpeg-the-third", "greenroom-media"),
     ("opus", "greenroom-media"),
     ("cpal", "greenroom-monitor"),

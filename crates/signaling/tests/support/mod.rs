@@ -360,10 +360,31 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         Self::open_over(stream, &address.to_string(), query, headers).await
     }
+
+    /// A WebSocket for a session that polls; no packet comes by itself.
+    pub async fn try_upgrade(
+        address: SocketAddr,
+        query: &str,
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::upgrade_over(stream, &address.to_string(), query, &[]).await
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn open_over(
+        stream: S,
+        host: &str,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let mut client = Self::upgrade_over(stream, host, query, headers).await?;
+        let open = client.frame().await.expect("an open packet");
+        assert!(open.starts_with("0{"), "{open}");
+        Ok(client)
+    }
+
+    async fn upgrade_over(
         stream: S,
         host: &str,
         query: &str,
@@ -374,10 +395,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, _) = client_async(request, stream).await?;
-        let mut client = Client { socket, events: VecDeque::new(), next_ack: 0 };
-        let open = client.frame().await.expect("an open packet");
-        assert!(open.starts_with("0{"), "{open}");
-        Ok(client)
+        Ok(Client { socket, events: VecDeque::new(), next_ack: 0 })
     }
 
     pub async fn send(&mut self, frame: &str) {
@@ -403,6 +421,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn ask(&mut self, event: &str, payload: &str) -> Value {
         let ack = self.start(event, payload).await;
         self.answer(ack).await
+    }
+
+    /// With the number that its callback has.
+    pub async fn ask_with(&mut self, ack: u64, event: &str, payload: &str) -> Value {
+        self.next_ack = ack;
+        self.ask(event, payload).await
+    }
+
+    /// The next Engine.IO packet, heartbeats included.
+    pub async fn raw(&mut self) -> Option<String> {
+        self.frame().await
     }
 
     /// The code of a refusal.
