@@ -22,6 +22,7 @@ pub fn playout(rate: u32) -> (Feeder, Drain) {
     let shared = Arc::new(Shared {
         margin: AtomicU32::new(frames(FIRST_MARGIN_MS, rate)),
         ran_dry: AtomicU32::new(0),
+        surplus: AtomicU32::new(0),
     });
     let ratio = f64::from(rate) / f64::from(MIX_RATE);
     let resampler = Async::new_poly(
@@ -48,7 +49,7 @@ pub fn playout(rate: u32) -> (Feeder, Drain) {
         chunks: 0,
         dry_before: 0,
     };
-    (feeder, Drain { reader, shared, concealer: Concealer::new(rate), playing: false })
+    (feeder, Drain { reader, shared, concealer: Concealer::new(rate), rate, playing: false })
 }
 
 struct Shared {
@@ -56,6 +57,8 @@ struct Shared {
     margin: AtomicU32,
     /// How often the device asked for more than there was.
     ran_dry: AtomicU32,
+    /// In frames: to be passed over, because it would take too long to work off.
+    surplus: AtomicU32,
 }
 
 /// The end that the mix comes in at.
@@ -113,12 +116,19 @@ impl Feeder {
         let level = usual + (least - usual) * SMOOTHING;
         self.note_dip(match dry == self.dry_before {
             true => (usual - least).max(0.0) as u32,
-            // All that there was did not do.
-            false => self.shared.margin.load(Ordering::Relaxed) + frames(MORE_MARGIN_MS, self.rate),
+            // All that there was did not do. More was provided for at once.
+            false => self.shared.margin.load(Ordering::Relaxed).saturating_sub(frames(SPARE_MS, self.rate)),
         });
         let margin = self.margin_for_dips();
         self.shared.margin.store(margin, Ordering::Relaxed);
-        let too_much_s = (level - f64::from(margin)) / f64::from(self.rate);
+        let too_much = level - f64::from(margin);
+        if too_much > f64::from(frames(FAR_MS, self.rate)) {
+            self.shared.surplus.store(too_much as u32, Ordering::Relaxed);
+            self.level = None;
+            (self.least, self.chunks, self.dry_before) = (usize::MAX, 0, dry);
+            return;
+        }
+        let too_much_s = too_much / f64::from(self.rate);
         let speed = 1.0 + (too_much_s / CORRECTION_TIME_S).clamp(-MAX_BEND, MAX_BEND);
         // Only out-of-bounds ratios are refused, and this one is clamped.
         let _ = self.resampler.set_resample_ratio(self.ratio / speed, true);
@@ -149,6 +159,7 @@ pub struct Drain {
     reader: Reader,
     shared: Arc<Shared>,
     concealer: Concealer,
+    rate: u32,
     /// False at first and after running dry: then what was heard last fades, until enough has gathered to go on without
     /// another break.
     playing: bool,
@@ -157,8 +168,19 @@ pub struct Drain {
 impl Drain {
     /// The device now asks for `count` frames: call [`Drain::next_frame`] as often.
     pub fn begin(&mut self, count: usize) {
-        let margin = self.shared.margin.load(Ordering::Relaxed) as usize;
-        self.playing |= self.reader.len() >= count + margin;
+        let enough = count + self.shared.margin.load(Ordering::Relaxed) as usize;
+        let waiting = self.reader.len();
+        if !self.playing && waiting >= enough {
+            // What was missing came all at once: it is over, and would only be heard late from here on.
+            self.reader.skip(waiting - enough);
+            self.playing = true;
+        }
+        let surplus = self.shared.surplus.swap(0, Ordering::Relaxed) as usize;
+        if surplus > 0 && self.playing {
+            self.reader.skip(surplus.min(waiting.saturating_sub(enough)));
+            // The joint is crossed over as after a gap.
+            self.concealer.conceal();
+        }
     }
 
     pub fn next_frame(&mut self) -> [f32; 2] {
@@ -168,6 +190,8 @@ impl Drain {
             }
             self.playing = false;
             self.shared.ran_dry.fetch_add(1, Ordering::Relaxed);
+            let margin = self.shared.margin.load(Ordering::Relaxed) + frames(MORE_MARGIN_MS, self.rate);
+            self.shared.margin.store(margin.min(frames(MAX_MARGIN_MS, self.rate)), Ordering::Relaxed);
         }
         self.concealer.conceal()
     }
@@ -196,9 +220,11 @@ const STEER_EVERY: u32 = 50;
 const REMEMBERED: usize = 60;
 /// Of each interval in the usual level.
 const SMOOTHING: f64 = 0.25;
-const CORRECTION_TIME_S: f64 = 2.0;
-/// ±0.5 %: nobody hears it, and no two clocks differ by a tenth of it.
-const MAX_BEND: f64 = 0.005;
+/// Too much by this is not worked off: it would take minutes.
+const FAR_MS: u32 = 60;
+const CORRECTION_TIME_S: f64 = 8.0;
+/// ±0.2 %: nobody hears it, also on top of what guests' sound is bent by; no two clocks differ by a quarter of it.
+const MAX_BEND: f64 = 0.002;
 
 #[cfg(test)]
 mod tests {

@@ -69,6 +69,13 @@ impl Reader {
         self.len() == 0
     }
 
+    /// Passes over `count` frames, which have been written.
+    pub fn skip(&mut self, count: usize) {
+        let ring = &*self.0;
+        let read = ring.read.load(Ordering::Relaxed);
+        ring.read.store(read.wrapping_add(count.min(ring.len())), Ordering::Release);
+    }
+
     pub fn pop(&mut self) -> Option<[f32; 2]> {
         let ring = &*self.0;
         if ring.len() == 0 {
@@ -96,6 +103,11 @@ mod tests {
             assert!((0..4).all(|i| reader.pop() == Some(frame(i))));
             assert_eq!(reader.pop(), None);
         }
+        assert!((0..3).all(|_| writer.push([0.0; 2])) && writer.push([1.0; 2]));
+        reader.skip(3);
+        assert_eq!(reader.pop(), Some([1.0; 2]));
+        reader.skip(3);
+        assert_eq!(reader.len(), 0);
     }
 
     #[test]
