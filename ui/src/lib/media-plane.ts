@@ -53,6 +53,8 @@ export interface Received extends Incoming {
 export interface MediaPlaneEvents {
   /** Something of what the getters show changed. */
   change: [];
+  /** A path fell silent. Whoever knows whether the studio can still be asked calls {@link MediaPlane.mend}. */
+  silent: [];
   /** The transports cannot be mended: make a new plane. */
   broken: [];
   /** One track cannot be sent or received; the rest goes on. */
@@ -73,6 +75,8 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   readonly #consumers = new Map<ProducerId, { incoming: Incoming; consumer: Consumer | null; paused: boolean; starved: boolean; layer: number | null }>();
   readonly #queues: Record<Source, Promise<void>> = { audio: Promise.resolve(), video: Promise.resolve(), screen: Promise.resolve() };
   readonly #mending = new Map<Direction, ReturnType<typeof setTimeout>>();
+  /** Whose new credentials are being asked for. */
+  readonly #restarting = new Set<Direction>();
   /** How high the others' pictures are shown, in pixels of the screen; null: nobody has said. */
   #shownHeight: number | null = null;
   #closed = false;
@@ -175,11 +179,14 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     if (ours && !this.#closed) this.emit('broken');
   }
 
-  /** The network may have changed under us: find new paths (RFC 8445 §2.4) where packets do not flow. */
-  async mend(): Promise<void> {
-    for (const [direction, transport] of Object.entries(this.#transports)) {
-      if (!['new', 'connected'].includes(transport.connectionState)) await this.#restartIce(direction as Direction);
-    }
+  /**
+   * The network may have changed under us: find new paths (RFC 8445 §2.4) where packets are known not to flow; or,
+   * where the browser does not know yet what signaling has found out, for all. Media flows on over what works.
+   */
+  async mend(which: 'lost' | 'all' = 'lost'): Promise<void> {
+    const fine = which === 'lost' ? ['new', 'connected'] : ['new'];
+    const lost = Object.entries(this.#transports).filter(([, transport]) => !fine.includes(transport.connectionState));
+    await Promise.all(lost.map(([direction]) => this.#restartIce(direction as Direction)));
   }
 
   close(): void {
@@ -322,16 +329,18 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   #onConnectionState(direction: Direction): void {
     const state = this.#transports[direction]?.connectionState;
     if (state === 'connected' || state === 'closed') this.#forget(direction);
-    // A short silence mends itself; a longer one needs a new path.
-    if (state === 'disconnected') this.#later(direction, INTERRUPTED_MS, () => this.#restartIce(direction));
+    // By then nothing has come for seconds (RFC 7675 §5.1). Where the network has gone, the connection to the studio has
+    // gone as well, and to ask it for new credentials would be to wait for its timeout.
+    if (state === 'disconnected' && !this.#closed) this.emit('silent');
     if (state === 'failed') this.#later(direction, 0, () => this.#restartIce(direction));
     this.#changed();
   }
 
   async #restartIce(direction: Direction): Promise<void> {
     const transport = this.#transports[direction];
-    if (transport === undefined || this.#closed || transport.connectionState === 'connected') return;
+    if (transport === undefined || this.#closed || this.#restarting.has(direction)) return;
     this.#later(direction, MENDED_MS, async () => this.#giveUp(direction));
+    this.#restarting.add(direction);
     try {
       const { iceParameters } = await this.#ask()('restart-ice', { transportId: transport.id });
       await transport.restartIce({ iceParameters });
@@ -339,6 +348,8 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
       // Without a channel nothing can be mended; whoever opens the next one calls `mend`.
       if (error instanceof ConnectionLost) this.#forget(direction);
       else this.#giveUp(direction);
+    } finally {
+      this.#restarting.delete(direction);
     }
   }
 
@@ -385,5 +396,4 @@ const SCREEN_BITRATE = 2_500_000;
 /** Speech: in-band FEC (RFC 6716 §2.1.7) against loss; no DTX, since gaps in the sound cost more in OBS than the bits they save. */
 const MICROPHONE = { opusStereo: false, opusFec: true, opusDtx: false, opusMaxAverageBitrate: 64_000 };
 const MOST_CONSUMERS = 64;
-const INTERRUPTED_MS = 1_500;
 const MENDED_MS = 7_000;

@@ -387,6 +387,67 @@ describe('a lost connection', () => {
     expect(client.snapshot).toMatchObject({ media: 'connected', mediaFailures: 0, phase: { name: 'waiting' } });
   });
 
+  it('of which media falls silent first is asked for a sign of life, and with one the path is mended over it at once', async () => {
+    const { script, client, handlers, soon } = setting();
+    await soon();
+    for (const handler of handlers) handler.setConnectionState('connected');
+    for (const handler of handlers) handler.setConnectionState('disconnected');
+    await soon(10);
+    const asked = script.events().slice(-3);
+    expect(asked).toEqual(['get-stats', 'restart-ice', 'restart-ice']);
+    for (const handler of handlers) handler.setConnectionState('connected');
+    await soon(10_000);
+    expect(script.events().filter(event => event === 'create-webrtc-transport')).toHaveLength(2);
+    expect(client.snapshot).toMatchObject({ media: 'connected', phase: { name: 'waiting' } });
+  });
+
+  it('that carries nothing any more costs two seconds, not the time an answer may take', async () => {
+    const { script, client, handlers, soon } = setting();
+    await soon();
+    for (const handler of handlers) handler.setConnectionState('connected');
+    // The address is gone: what is written to the connection goes nowhere, and nobody says so.
+    script.answers.set('get-stats', () => new Promise(() => {}));
+    script.joins = [{ resumed: true }];
+    handlers[1]?.setConnectionState('disconnected');
+    await soon(1_900);
+    handlers[0]?.setConnectionState('disconnected');
+    expect([client.snapshot.phase.name, script.events().includes('restart-ice')]).toEqual(['waiting', false]);
+    await soon(200);
+    expect(client.snapshot.phase.name).toBe('restoring');
+    await soon(500);
+    expect(client.snapshot.phase.name).toBe('waiting');
+    expect(script.events().filter(event => event === 'restart-ice')).toHaveLength(2);
+    expect(script.events().filter(event => event === 'get-stats')).toHaveLength(1);
+  });
+
+  it('is missed when the studio’s report of every second stops, and all paths are made anew', async () => {
+    const { script, client, handlers, soon } = setting();
+    await soon();
+    for (const handler of handlers) handler.setConnectionState('connected');
+    const quality = { score: 10, rttMs: 20, packetLossPct: 0, jitterMs: 1, sendBitrate: 0, recvBitrate: 0, availableBitrate: null };
+    for (let second = 0; second < 5; second += 1) {
+      script.tell({ event: 'quality', data: quality });
+      await soon(1_000);
+    }
+    expect(script.events()).not.toContain('get-stats');
+    await soon(2_600);
+    // A studio that is only late answers.
+    expect(script.events().filter(event => event === 'get-stats')).toHaveLength(1);
+    expect([client.snapshot.phase.name, script.events().includes('restart-ice')]).toEqual(['waiting', false]);
+
+    script.tell({ event: 'quality', data: quality });
+    script.answers.set('get-stats', () => new Promise(() => {}));
+    script.joins = [{ resumed: true }];
+    await soon(3_500 + 2_000);
+    expect(client.snapshot.phase.name).toBe('restoring');
+    await soon(600);
+    expect(client.snapshot.phase.name).toBe('waiting');
+    // The browser still takes the dead paths for good ones.
+    expect(script.events().filter(event => event === 'restart-ice')).toHaveLength(2);
+    await soon(60_000);
+    expect(script.openings).toBe(2);
+  });
+
   it('makes new transports at once when the studio lost them, and receives what is offered anew', async () => {
     const { script, client, handlers, soon } = setting();
     await soon();

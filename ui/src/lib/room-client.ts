@@ -124,6 +124,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   };
   #phase: Phase = { name: 'idle' };
   #channel: Channel | null = null;
+  /** Which is to give a sign of life just now. */
+  #probed: Channel | null = null;
   #plane: MediaPlane | null = null;
   /** Notices that came before the answer to `join-room` was dealt with. When full, the channel is closed: we are too slow. */
   #early: Notice[] | null = [];
@@ -147,6 +149,9 @@ export class RoomClient extends Emitter<RoomClientEvents> {
   #mediaFailures = 0;
   #shownHeight: number | null = null;
   #notified = false;
+  #quiet: ReturnType<typeof setTimeout> | undefined;
+  /** The last connection died without a word: so did whatever took the same way. */
+  #wentQuiet = false;
 
   constructor(options: RoomClientOptions) {
     super();
@@ -190,6 +195,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       }
       this.#channel?.close();
       this.#channel = null;
+      clearTimeout(this.#quiet);
       if (!this.#over()) await this.#pause();
       const ending = this.#over();
       if (ending) return ending;
@@ -241,17 +247,10 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     this.#channel?.close();
   }
 
-  /** The network changed or the computer woke up: see whether the connection is still one. */
+  /** The network changed or the computer woke up: see whether the connection is still one, and mend what is not. */
   probe(): void {
     this.retryNow();
-    const channel = this.#channel;
-    if (channel === null || this.#early !== null) return;
-    const timer = setTimeout(() => channel.close(), PROBE_MS);
-    channel
-      .ask('get-stats', {})
-      .catch(() => {})
-      .finally(() => clearTimeout(timer));
-    void this.#plane?.mend();
+    void this.#probe(PROBE_MS);
   }
 
   leave(): void {
@@ -266,6 +265,30 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     if (this.#channel === null) return Promise.reject(new ConnectionLost('The connection is being restored.'));
     return this.#channel.ask(event, payload);
   };
+
+  /**
+   * Asks the studio for a sign of life. With one, the media paths are mended over this connection; without, over the
+   * next one, which {@link #settleIn} sees to.
+   */
+  async #probe(patienceMs: number): Promise<void> {
+    const channel = this.#channel;
+    if (channel === null || this.#early !== null || this.#probed === channel) return;
+    this.#probed = channel;
+    const timer = setTimeout(() => {
+      this.#wentQuiet = true;
+      channel.close();
+    }, patienceMs);
+    try {
+      await channel.ask('get-stats', {});
+    } catch (error) {
+      // A refusal is a sign of life as well.
+      if (!(error instanceof Refusal)) return;
+    } finally {
+      clearTimeout(timer);
+      if (this.#probed === channel) this.#probed = null;
+    }
+    void this.#plane?.mend();
+  }
 
   /** One connection, from opening it to its end. */
   async #stay(): Promise<void> {
@@ -304,7 +327,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
     if (!joined.resumed) this.#closePlane();
     if (this.#plane === null) await this.#buildPlane();
-    else void this.#plane.mend();
+    else void this.#plane.mend(this.#wentQuiet ? 'all' : 'lost');
+    this.#wentQuiet = false;
     if (this.#over()) return;
     this.#offer(joined.state === 'live' ? joined.producers : []);
     this.#plane?.sync('audio');
@@ -325,6 +349,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     if (this.#shownHeight !== null) plane.showAt(this.#shownHeight);
     plane.on('change', () => this.#onMedia(plane));
     plane.on('trouble', (kind, error) => this.emit('trouble', kind, error));
+    plane.on('silent', () => void this.#probe(SILENT_MS));
     plane.on('broken', () => void this.#rebuildPlane(plane));
     try {
       // Who only watches gets nothing to send on.
@@ -368,9 +393,16 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   #receive(notice: Notice): void {
     if (notice.event === 'room-joined' || this.#over()) return;
+    if (notice.event === 'quality') this.#expectMore();
     if (this.#early === null) return this.#on(notice);
     if (this.#early.length < MOST_EARLY) this.#early.push(notice);
     else this.#channel?.close();
+  }
+
+  /** The studio tells the quality every second: where that ends, the network has gone, and this page knows before its browser. */
+  #expectMore(): void {
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => void this.#probe(SILENT_MS), QUIET_MS);
   }
 
   #on(notice: Notice): void {
@@ -607,5 +639,9 @@ function ignoreRefusal(error: unknown): void {
 
 const MOST_CHAT = 200;
 const MOST_EARLY = 256;
+/** A phone that wakes up needs a second or two for its radio. */
 const PROBE_MS = 3_000;
+/** Nothing has come for seconds already. */
+const SILENT_MS = 2_000;
+const QUIET_MS = 3_500;
 const LONGEST_CLOSING_MS = 15_000;

@@ -89,6 +89,16 @@ impl Controller {
         }
     }
 
+    /// The packets take another path from now on: nothing that was measured is true of it. Whether the client gives
+    /// feedback is no property of the path.
+    pub fn begin_anew(&mut self, now: Micros) {
+        let feedback = match self.feedback {
+            Feedback::Awaited { .. } | Feedback::Flowing { .. } => Feedback::Awaited { since: None },
+            known => known,
+        };
+        *self = Self { feedback, wanted: self.wanted, ..Self::new(now) };
+    }
+
     /// A packet with transport-wide number `sequence` is queued for the socket.
     pub fn note_sent(&mut self, sequence: u64, octets: usize) {
         self.history.note(sequence, octets, self.prober.cluster());

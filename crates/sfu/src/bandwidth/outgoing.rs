@@ -3,6 +3,7 @@
 use super::{Allocation, Class, Controller, Micros, Pacer};
 use crate::consumer::Consumer;
 use crate::forward::Placed;
+use crate::path::Path;
 
 /// Made with the first consumer.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Outgoing {
     pub probed_at: Micros,
     /// How many packets of padding the present probe has taken.
     pub padding: u16,
+    /// The path that the controller knows.
+    path: Option<Path>,
 }
 
 /// A packet that waits for its time, as a reference: it is encrypted when it leaves.
@@ -45,7 +48,23 @@ impl Outgoing {
             is_timed: false,
             probed_at: now,
             padding: 0,
+            path: None,
         }
+    }
+
+    /// Says where packets go now. At another address, or over another protocol, the controller begins anew, as RFC 9000
+    /// §9.4 asks of a connection that migrates (RTP's own documents leave it open; RFC 8445 knows no congestion); a new
+    /// port of the same address is a NAT's doing, on the path that was. Whether it began anew.
+    pub fn note_path(&mut self, now: Micros, path: Option<Path>) -> bool {
+        let Some(path) = path else { return false };
+        let before = self.path.replace(path);
+        let is_same =
+            |before: Path| (before.protocol, before.address.ip()) == (path.protocol, path.address.ip());
+        let has_moved = before.is_some_and(|before| !is_same(before));
+        if has_moved {
+            self.controller.begin_anew(now);
+        }
+        has_moved
     }
 
     /// Whether a picture's packet may leave at once.

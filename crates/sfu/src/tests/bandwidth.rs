@@ -363,6 +363,47 @@ fn a_path_that_is_narrow_from_the_start_is_never_flooded() {
     }
 }
 
+impl Call {
+    /// The receiver is at another address from now on, behind a link of that capacity.
+    fn move_to(&mut self, index: usize, address: &str, capacity: f64) {
+        // What is on its way to the old one is lost.
+        self.carry();
+        let (receiver, link) = &mut self.receivers[index];
+        *link = Link::new(self.world.now, capacity);
+        self.world.clients[*receiver].address = address.parse().unwrap();
+        self.world.check(*receiver);
+    }
+}
+
+#[test]
+fn a_receiver_in_another_network_is_measured_anew() {
+    let mut call = Call::new(3, &[20e6]);
+    call.pass_secs(10.0);
+    assert_eq!(call.told(0), Some(Some(2)));
+    // From a cable to a weak mobile network: what the cable carried would fill its queue for half a second.
+    call.move_to(0, "203.0.113.1:5000", 700e3);
+    call.pass_secs(3.0);
+    let queue = call.receivers[0].1.longest_queue;
+    assert!(queue < Duration::from_millis(400), "{queue:?}");
+    assert!((100_000..700_000).contains(&call.picture_rate(0)));
+    call.pass_secs(10.0);
+    // And back: what the narrow one carried is no reason to climb for long.
+    call.move_to(0, "203.0.113.2:5000", 20e6);
+    call.pass_secs(2.0);
+    assert_eq!(call.told(0), Some(Some(2)), "{}", call.estimate(0));
+}
+
+#[test]
+fn a_nat_that_gives_another_port_is_no_other_path() {
+    let mut call = Call::new(3, &[20e6]);
+    call.pass_secs(10.0);
+    let (before, home) = (call.estimate(0), call.world.clients[call.receivers[0].0].address);
+    call.move_to(0, &format!("{}:{}", home.ip(), home.port() ^ 1), 20e6);
+    call.pass_secs(0.2);
+    assert!(call.estimate(0) > before / 2, "{before}, then {}", call.estimate(0));
+    assert_eq!(call.told(0), Some(Some(2)));
+}
+
 #[test]
 fn a_client_without_feedback_gets_everything_and_loss_in_its_reports_slows_it() {
     let mut call = Call::new(3, &[50e6]);

@@ -39,7 +39,8 @@ impl Worker {
         let us = self.clock.us(now);
         let transport = &mut self.transports[key];
         let Some(mut outgoing) = transport.outgoing.take() else { return };
-        if ms >= transport.next_sharing {
+        let has_moved = outgoing.note_path(us, transport.ice.selected());
+        if has_moved || ms >= transport.next_sharing {
             transport.next_sharing = ms + SHARING_INTERVAL;
             self.share(now, ms, key, &mut outgoing);
         }
