@@ -31,14 +31,20 @@ export class Guest {
   hint = $state('');
   unread = $state(0);
   chatOpen = $state(false);
+  /** One of the two stands beside the pictures at a time. */
+  peopleOpen = $state(false);
   /** The browser wants a touch before it plays sound. */
   soundBlocked = $state(false);
   speaking: ReadonlySet<string> = $state.raw(new Set());
+  /** What this page turned off of others, as `peer/kind`: nobody tells a co-host what the studio's streamer did. */
+  silenced: ReadonlySet<string> = $state.raw(new Set());
 
   #client: RoomClient | null = null;
   #meter: LevelMeter | null = null;
   #hintTimer: ReturnType<typeof setTimeout> | undefined;
   #wakeLock: WakeLockSentinel | null = null;
+  /** What was on before this guest only watched: it comes on again on stage. */
+  #rested = new Set<MediaKind>();
 
   constructor(link: InviteLink) {
     this.link = link;
@@ -79,6 +85,7 @@ export class Guest {
     client.on('change', snapshot => {
       this.room = snapshot;
       if (snapshot.role !== null && !snapshot.maySend) this.#onlyWatch();
+      else if (snapshot.phase.name === 'live') this.#onStage();
       if (snapshot.phase.name !== 'ended') return;
       clearInterval(speaking);
       if (this.ending === null) this.#onEnded(snapshot.phase.ending);
@@ -126,7 +133,28 @@ export class Guest {
 
   /** As a co-host may. */
   admit(peerId: string): void {
-    this.#client?.admit(peerId).catch((error: unknown) => this.#say(error instanceof Error ? error.message : String(error)));
+    this.#tell(this.#client?.admit(peerId));
+  }
+
+  takeOff(peerId: string): void {
+    this.#tell(this.#client?.takeOff(peerId));
+  }
+
+  remove(peerId: string): void {
+    this.#tell(this.#client?.remove(peerId));
+  }
+
+  silence(peerId: string, kind: MediaKind, muted: boolean): void {
+    const key = `${peerId}/${kind}`;
+    const done = this.#client?.mute(peerId, kind, muted).then(() => {
+      const others = [...this.silenced].filter(other => other !== key);
+      this.silenced = new Set(muted ? [...others, key] : others);
+    });
+    this.#tell(done);
+  }
+
+  #tell(asked: Promise<void> | undefined): void {
+    asked?.catch((error: unknown) => this.#say(error instanceof Error ? error.message : String(error)));
   }
 
   get canShareScreen(): boolean {
@@ -200,7 +228,12 @@ export class Guest {
 
   showChat(shown: boolean): void {
     this.chatOpen = shown;
-    if (shown) this.unread = 0;
+    if (shown) [this.unread, this.peopleOpen] = [0, false];
+  }
+
+  showPeople(shown: boolean): void {
+    this.peopleOpen = shown;
+    if (shown) this.chatOpen = false;
   }
 
   async #openBoth(): Promise<void> {
@@ -293,18 +326,29 @@ export class Guest {
   #onlyWatch(): void {
     for (const kind of ['video', 'audio'] as const) {
       if (this[kind].is === 'off') continue;
+      if (this[kind].is === 'on') this.#rested.add(kind);
       this.#release(kind);
       this[kind] = { is: 'off' };
       this.#publish(kind);
     }
+    if (this.screen !== null) this.#endScreen();
+  }
+
+  /** They asked for it, with the camera and microphone they had set up. */
+  #onStage(): void {
+    const rested = [...this.#rested];
+    this.#rested.clear();
+    for (const kind of rested) if (this[kind].is === 'off') void this.#open(kind);
   }
 
   #onEnded(ending: Ending): void {
     this.#client = null;
     this.ending = ending;
-    this.chatOpen = false;
+    [this.chatOpen, this.peopleOpen] = [false, false];
     this.screen?.stop();
     this.screen = null;
+    this.silenced = new Set();
+    this.#rested.clear();
     for (const kind of ['video', 'audio'] as const) {
       this.#release(kind);
       this[kind] = { is: 'off' };

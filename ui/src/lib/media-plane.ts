@@ -126,8 +126,10 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   }
 
   async start(capabilities: RtpCapabilities, iceServers: IceServer[], directions: readonly Direction[]): Promise<void> {
-    this.#device = await this.#makeDevice();
-    await this.#device.load({ routerRtpCapabilities: toDevice<DeviceCapabilities>(capabilities) });
+    const device = await this.#makeDevice();
+    await device.load({ routerRtpCapabilities: toDevice<DeviceCapabilities>(capabilities) });
+    // Only now: whoever calls `sync` meanwhile would ask a device that knows nothing yet.
+    this.#device = device;
     await Promise.all(directions.map(direction => this.#open(direction, iceServers)));
     this.sync('audio');
     this.sync('video');

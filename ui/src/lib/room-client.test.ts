@@ -179,14 +179,19 @@ describe('a stay', () => {
   });
 
   it('of a performer watches, sends once on stage, and watches again when taken off it', async () => {
-    const { script, client, soon } = setting();
+    const { script, client, camera, soon } = setting();
     script.joins = [{ role: 'performer', state: 'live', maySend: false, peers: [PEER], producers: [CAMERA] }];
     await soon();
     expect(client.snapshot.maySend).toBe(false);
     expect(script.events()).not.toContain('produce');
 
+    const troubles: string[] = [];
+    client.on('trouble', (_source, refusal) => troubles.push(refusal.message));
     script.tell({ event: 'admitted', data: { slot: 1, peers: [PEER], producers: [CAMERA], dataProducers: [] } });
+    // The page opens the camera and says so while the new transports are being made.
+    client.send('video', { track: camera, muted: false });
     await soon();
+    expect(troubles).toEqual([]);
     expect(client.snapshot).toMatchObject({ maySend: true, slot: 1 });
     expect(script.events().filter(event => event === 'produce')).toHaveLength(2);
     expect(client.snapshot.peers[0]?.video?.track.kind).toBe('video');

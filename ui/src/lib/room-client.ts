@@ -232,9 +232,24 @@ export class RoomClient extends Emitter<RoomClientEvents> {
     return this.#plane?.soundLevels() ?? new Map();
   }
 
-  /** Lets somebody in from the green room, as a co-host may. */
+  /** Lets somebody in from the green room, or a performer onto the stage, as a co-host may. */
   async admit(peerId: PeerId): Promise<void> {
     await this.#ask('admit', { peerId });
+  }
+
+  /** Takes somebody out of the show; they stay in the room. */
+  async takeOff(peerId: PeerId): Promise<void> {
+    await this.#ask('assign-slot', { peerId });
+  }
+
+  /** Turns somebody's microphone or camera off, which they cannot undo; or gives it back. */
+  async mute(peerId: PeerId, kind: MediaKind, muted: boolean): Promise<void> {
+    await this.#ask('mute-peer', { peerId, kind, muted });
+  }
+
+  /** Sends somebody out for good; who waits is turned away. */
+  async remove(peerId: PeerId): Promise<void> {
+    await this.#ask('remove-peer', { peerId });
   }
 
   /** Try at once instead of waiting out the pause. */
@@ -595,7 +610,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
 
   /** Who left by choice, or found the room full, comes back by the same seat; the others never do. */
   #keepAfter(ending: Ending): void {
-    const returns = ending.by === 'leaving' || (ending.by === 'refusal' && ['room-full', 'invalid-request', 'already-joined'].includes(ending.code));
+    const returns = ending.by === 'leaving' || (ending.by === 'refusal' && ['room-full', 'server-full', 'invalid-request', 'already-joined'].includes(ending.code));
     this.#keep(returns && this.#resume !== null ? { token: this.#resume.token, producers: [] } : null);
   }
 
