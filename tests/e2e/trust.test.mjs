@@ -12,11 +12,11 @@ import { until } from '../lib/wait.mjs';
 const ROOM = 'trust';
 const { privateKey, publicKey } = crypto.generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const open = [];
-let engine;
+let engine, jwks;
 
 before(async () => {
-  const jwks = path.join(privateFolder('provider'), 'jwks.json');
-  fs.writeFileSync(jwks, JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', use: 'sig' }] }));
+  jwks = path.join(privateFolder('provider'), 'jwks.json');
+  fs.writeFileSync(jwks, keySet(publicKey));
   const settings = `[auth]\njwks = ${JSON.stringify(jwks)}\nissuer = "https://id.example"\n\n[srs]\nrtmp = "rtmp://srs.example/live"\n`;
   engine = await Engine.start({ name: 'engine-trust', settings });
   await engine.createRoom(ROOM);
@@ -100,6 +100,23 @@ test('an identity provider’s token opens the room it names, and nothing else d
   for (const [token, code] of wrong) assert.equal((await knock(token)).code, code, code);
 });
 
+test('the provider changes its keys, and a broken file changes nothing', { timeout: 60_000 }, async () => {
+  const claims = { iss: 'https://id.example', room: ROOM, role: 'viewer', exp: Math.floor(Date.now() / 1000) + 600 };
+  const next = crypto.generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  assert.equal((await knock(es256({ ...claims, jti: 'b1' }, next.privateKey))).code, 'invite-invalid');
+  fs.writeFileSync(jwks, keySet(next.publicKey));
+  await until('the new key counts', async () => (await knock(es256({ ...claims, jti: 'b2' }, next.privateKey))).ok, { within: 20_000, every: 500 });
+  assert.equal((await knock(es256({ ...claims, jti: 'b3' }))).code, 'invite-invalid', 'the old one no more');
+
+  fs.writeFileSync(jwks, '{"keys":');
+  const feed = await engine.dashboard();
+  await until('the dashboard says so', () => feed.snapshot?.notes.some(({ text }) => /keys cannot be read.*jwks\.json.*stay in use/.test(text)), { within: 20_000 });
+  feed.close();
+  assert.ok((await knock(es256({ ...claims, jti: 'b4' }, next.privateKey))).ok);
+  fs.writeFileSync(jwks, keySet(publicKey));
+  await until('the first key counts again', async () => (await knock(es256({ ...claims, jti: 'b5' }))).ok, { within: 20_000, every: 500 });
+});
+
 test('a private room is not there for those who only look, addresses are named, and the API describes itself', async () => {
   await engine.rest('PUT', `/api/rooms/${ROOM}`, { isPrivate: true });
   const look = route => fetch(engine.url + route).then(response => response.json());
@@ -155,6 +172,10 @@ async function knock(token, more = {}) {
 
 function told(client, event, fits) {
   return until(`is told ${event}`, () => client.notices.some(notice => notice.event === event && fits(notice.data)), { every: 20 });
+}
+
+function keySet(key) {
+  return JSON.stringify({ keys: [{ ...key.export({ format: 'jwk' }), kid: 'k1', use: 'sig' }] });
 }
 
 function part(value) {

@@ -52,6 +52,7 @@ pub const TESTS: Group = Group {
         "dbus-x11",
         "iproute2",
         "iptables",
+        "openssl",
         "xdotool",
         "pipewire",
         "pipewire-pulse",

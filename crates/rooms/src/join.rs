@@ -303,11 +303,14 @@ impl Rooms {
     }
 
     fn check_capacity(&self, room: &RoomId) -> Result<(), Refusal> {
+        if self.is_full {
+            return Err(Refusal::ServerFull);
+        }
         let limit = self.limits.peers_per_room;
         if self.peers_in(room).count() < limit { Ok(()) } else { Err(Refusal::RoomFull(limit)) }
     }
 
-    fn count_viewers(&mut self, room: &RoomId) {
+    pub(crate) fn count_viewers(&mut self, room: &RoomId) {
         let viewers = self.viewers_in(room);
         if let Some(record) = self.rooms.get_mut(room)
             && viewers > record.max_viewers

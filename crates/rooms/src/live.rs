@@ -15,6 +15,7 @@ pub struct LiveRooms {
     limits: LiveLimits,
     rooms: BTreeMap<RoomId, BTreeMap<UserId, LiveSeat>>,
     sessions: HashMap<SessionId, (RoomId, UserId)>,
+    is_full: bool,
 }
 
 /// How much of each thing there may be.
@@ -65,6 +66,11 @@ pub struct LiveEffects {
 impl LiveRooms {
     pub fn new(limits: LiveLimits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// As [`crate::Rooms::set_full`].
+    pub fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
     }
 
     /// Takes a seat, or the one that is kept. The first notice is the newcomer's `joined`.
@@ -124,6 +130,9 @@ impl LiveRooms {
     }
 
     fn check_capacity(&self, room: &RoomId, grant: &Grant) -> Result<(), Refusal> {
+        if self.is_full {
+            return Err(Refusal::ServerFull);
+        }
         let seats = || self.rooms.values().flat_map(BTreeMap::values);
         if seats().count() >= self.limits.seats {
             return Err(Refusal::LimitReached { what: "people in live rooms", limit: self.limits.seats });
@@ -223,6 +232,13 @@ impl LiveRooms {
     fn tell_others(&self, room: &RoomId, user: &UserId, notice: &LiveNotice, effects: &mut LiveEffects) {
         let sessions = self.others(room, user).filter_map(|(_, seat)| seat.line.session());
         effects.notices.extend(sessions.map(|session| (session, notice.clone())));
+    }
+
+    /// How many of each room only watch; those whose seat is kept for them are among them.
+    pub fn viewers(&self) -> BTreeMap<RoomId, u32> {
+        let watching =
+            |seats: &BTreeMap<_, LiveSeat>| seats.values().filter(|seat| !seat.publish).count() as u32;
+        self.rooms.iter().map(|(room, seats)| (room.clone(), watching(seats))).collect()
     }
 
     /// Seats in all, for monitoring.

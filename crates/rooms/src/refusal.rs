@@ -34,6 +34,8 @@ pub enum Refusal {
     RoomExists,
     #[error("This room is full ({0} people): ask the host to make room, then try again.")]
     RoomFull(usize),
+    #[error("This computer has no memory left for more people: close what you do not need, then try again.")]
+    ServerFull,
     #[error("This show has ended.")]
     RoomEnded,
     #[error("A room goes from preparing to live to ended and never back: create a new room instead.")]
@@ -99,6 +101,7 @@ impl Refusal {
             RoomNotFound => Code::RoomNotFound,
             RoomExists => Code::RoomExists,
             RoomFull(_) => Code::RoomFull,
+            ServerFull => Code::ServerFull,
             RoomEnded => Code::RoomClosed,
             StatusOnlyForward => Code::Conflict,
             SlotTaken(_) | NoFreeSlot => Code::SlotTaken,

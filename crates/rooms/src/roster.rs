@@ -45,6 +45,10 @@ pub struct Rooms {
     /// When the next invite expires, so that the dashboard hears of it.
     next_expiry_ms: Option<u64>,
     pub(crate) next_cleaning_ms: u64,
+    /// Who watches by the live rooms' WebSocket.
+    pub(crate) live_viewers: BTreeMap<RoomId, u32>,
+    /// See [`Self::set_full`].
+    pub(crate) is_full: bool,
     effects: VecDeque<Effect>,
     roster_changed: bool,
 }
@@ -183,6 +187,17 @@ pub(crate) struct DataConsumer {
 }
 
 impl Rooms {
+    /// From now on these keys of the provider's count. Whom the old ones let in stays: keys are changed as a matter of
+    /// routine, and who is to go is withdrawn by name.
+    pub fn set_provider(&mut self, provider: Provider) {
+        self.provider = Some(provider);
+    }
+
+    /// Whether this computer has no room for anybody more. Who is in stays, and comes back after a lost connection.
+    pub fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
     /// Takes up what was kept. Guests who were in a room when the engine stopped have their grace time to come back;
     /// their slots wait for them.
     pub fn restore(setup: Setup, saved: Saved, now: Now) -> Self {
@@ -206,6 +221,8 @@ impl Rooms {
             data_consumers: BTreeMap::new(),
             next_expiry_ms: None,
             next_cleaning_ms: now.unix_ms,
+            live_viewers: BTreeMap::new(),
+            is_full: false,
             effects: VecDeque::new(),
             roster_changed: true,
         };

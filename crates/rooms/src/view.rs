@@ -5,6 +5,7 @@ use crate::record::{Invite, RoomRecord};
 use crate::refusal::Refusal;
 use crate::roster::{Peer, Presence, Producer, Rooms};
 use crate::time::{Now, rfc3339};
+use std::collections::BTreeMap;
 use wire::dashboard::{GuestView, InviteState, InviteSummary, RoomView, TrackView};
 use wire::ortc::MediaKind;
 use wire::rest::{LiveRoom, PeerDetails, RoomDetails, RoomSummary};
@@ -116,9 +117,20 @@ impl Rooms {
         }
     }
 
-    /// Those who only watch: viewers, and performers who are not on stage.
+    /// Those who only watch: viewers, performers who are not on stage, and whoever does so elsewhere
+    /// ([`Self::set_live_viewers`]).
     pub(crate) fn viewers_in(&self, room: &RoomId) -> u32 {
-        self.peers_in(room).filter(|(id, _)| self.permit(*id, Action::Send).is_err()).count() as u32
+        let here =
+            self.peers_in(room).filter(|(id, _)| self.permit(*id, Action::Send).is_err()).count() as u32;
+        here + self.live_viewers.get(room).copied().unwrap_or_default()
+    }
+
+    /// How many watch each room by the live rooms' WebSocket: all rooms that have any.
+    pub fn set_live_viewers(&mut self, viewers: BTreeMap<RoomId, u32>) {
+        self.live_viewers = viewers;
+        for room in self.live_viewers.keys().cloned().collect::<Vec<_>>() {
+            self.count_viewers(&room);
+        }
     }
 
     /// Who publishes in a room since when, the longest first; what is paused or muted does not count.

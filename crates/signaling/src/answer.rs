@@ -91,7 +91,7 @@ fn status(code: Code) -> StatusCode {
         InviteExpired | InviteRevoked | InviteUsedUp => StatusCode::GONE,
         TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RateLimited | LimitReached => StatusCode::TOO_MANY_REQUESTS,
-        Busy | ServerClosing => StatusCode::SERVICE_UNAVAILABLE,
+        Busy | ServerFull | ServerClosing => StatusCode::SERVICE_UNAVAILABLE,
         Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -1,6 +1,7 @@
 //! What signaling asks of the engine. `studio` implements it; handlers parse, call one method, and answer.
 
 use rooms::Grant;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -84,6 +85,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
         token: Option<String>,
         room: Option<RoomId>,
     ) -> impl Future<Output = Result<Grant, Failure>> + Send;
+
+    /// How many watch each room by `/signaling`; whole, all rooms that have any.
+    fn live_viewers(&self, viewers: BTreeMap<RoomId, u32>) -> impl Future<Output = ()> + Send;
+
+    /// Whether this computer has no memory left for newcomers.
+    fn is_full(&self) -> bool;
 
     /// Changes whenever a token may have ceased to count: an invite was revoked, a room ended.
     fn revocations(&self) -> watch::Receiver<u64>;

@@ -40,11 +40,12 @@ impl Channel {
     pub(crate) fn new(
         socket: WebSocket,
         gate: Gate,
+        beat: Duration,
         texts: Texts,
         ended: CancellationToken,
         connection: Option<Connection>,
     ) -> Self {
-        let mut heartbeat = interval(HEARTBEAT);
+        let mut heartbeat = interval(beat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         Self { socket, gate, texts, heartbeat, heard: true, misses: 0, ended, connection }
@@ -143,7 +144,6 @@ impl Channel {
     }
 }
 
-const HEARTBEAT: Duration = Duration::from_secs(15);
 const MAX_MISSES: u32 = 2;
 const SEND_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);

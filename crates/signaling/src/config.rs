@@ -140,6 +140,9 @@ pub struct Limits {
     pub answer_time: Duration,
     /// A dashboard must have said its token within this time.
     pub hello_time: Duration,
+    /// How often a plain WebSocket is asked for a sign of life; the second time that none has come since it was asked, it
+    /// is closed. Less than the minute after which NATs and proxies forget a silent connection.
+    pub heartbeat: Duration,
     pub swarm: SwarmLimits,
     pub live: LiveLimits,
 }
@@ -161,6 +164,7 @@ impl Default for Limits {
             request_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(15),
             hello_time: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(15),
             swarm: SwarmLimits::default(),
             live: LiveLimits::default(),
         }

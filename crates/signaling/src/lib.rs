@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod arrival;
 pub mod backend;
 mod channel;
 pub mod config;

@@ -4,9 +4,10 @@ use crate::line::TextLine;
 use rooms::{Grant, LiveEffects, LiveLimits, LiveRooms, Now, SessionId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use wire::live::{LiveKind, LiveNotice, UserId};
 use wire::{Failure, RoomId};
 
@@ -14,6 +15,8 @@ use wire::{Failure, RoomId};
 #[derive(Clone)]
 pub(crate) struct LiveHub {
     hub: Arc<Mutex<Hub>>,
+    /// How many only watch in each room. *State* kind.
+    viewers: watch::Sender<BTreeMap<RoomId, u32>>,
     started: Instant,
 }
 
@@ -40,7 +43,25 @@ pub(crate) struct Asks {
 impl LiveHub {
     pub(crate) fn new(limits: LiveLimits) -> Self {
         let hub = Hub { rooms: LiveRooms::new(limits), lines: HashMap::new() };
-        Self { hub: Arc::new(Mutex::new(hub)), started: Instant::now() }
+        let (viewers, _) = watch::channel(BTreeMap::new());
+        Self { hub: Arc::new(Mutex::new(hub)), viewers, started: Instant::now() }
+    }
+
+    pub(crate) fn viewers(&self) -> watch::Receiver<BTreeMap<RoomId, u32>> {
+        self.viewers.subscribe()
+    }
+
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.lock().rooms.set_full(is_full);
+    }
+
+    fn count_viewers(&self, hub: &Hub) {
+        let counted = hub.rooms.viewers();
+        self.viewers.send_if_modified(|known| {
+            let has_changed = *known != counted;
+            *known = counted;
+            has_changed
+        });
     }
 
     pub(crate) fn join(
@@ -55,6 +76,7 @@ impl LiveHub {
         hub.lines.insert(session, Seated { line: line.clone(), token: asks.token });
         let replaced = effects.replaced.and_then(|old| hub.lines.remove(&old));
         let told = hub.lines_for(effects);
+        self.count_viewers(&hub);
         drop(hub);
         if let Some(old) = replaced {
             old.line.hang_up();
@@ -96,6 +118,7 @@ impl LiveHub {
         hub.lines.remove(&session);
         let effects = hub.rooms.leave(session, reason);
         let told = hub.lines_for(effects);
+        self.count_viewers(&hub);
         drop(hub);
         tell(told);
     }
@@ -111,6 +134,7 @@ impl LiveHub {
         let mut hub = self.lock();
         let effects = hub.rooms.handle_timeout(self.now());
         let told = hub.lines_for(effects);
+        self.count_viewers(&hub);
         drop(hub);
         tell(told);
     }

@@ -1,25 +1,19 @@
 //! `GET /signaling`: live rooms over a plain WebSocket, `{ type, roomId, userId, payload }` in both directions.
 
 use crate::answer::Refused;
+use crate::arrival::Arrival;
 use crate::backend::Backend;
 use crate::backend::within;
 use crate::channel::{Channel, End};
-use crate::connection::Connection;
-use crate::gate::Gate;
 use crate::line::TextLine;
 use crate::live::{Asks, LiveHub, to_json};
 use crate::parse::{self, invalid};
 use crate::relay::check_depth;
-use crate::rest::bearer;
 use crate::server::App;
-use crate::swarm_socket::{READ_BUFFER, knock, token_in_query};
+use crate::swarm_socket::knock;
 use crate::tally::Place;
-use axum::Extension;
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use rooms::SessionId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,42 +24,18 @@ use wire::{Code, Failure, RoomId};
 
 pub(crate) async fn upgrade<B: Backend>(
     State(app): State<App<B>>,
-    connection: Option<Extension<Connection>>,
-    uri: Uri,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    let Ok(upgrade) = upgrade else {
-        return Refused(invalid("This address speaks WebSocket only.")).into_response();
-    };
-    let connection = connection.map(|Extension(connection)| connection);
-    let token = bearer(&headers).map(str::to_owned).or_else(|| token_in_query(&uri));
-    let admitted = async {
-        knock(&app, connection.as_ref())?;
-        match token.clone() {
-            Some(token) => {
-                within(app.limits.answer_time, app.backend.grant(Some(token), None)).await.map(drop)
-            }
-            None => Ok(()),
-        }
-    };
-    if let Err(failure) = admitted.await {
-        return Refused(failure).into_response();
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    knock(&app, arrival.connection.as_ref())?;
+    let token = arrival.token.clone();
+    if token.is_some() {
+        within(app.limits.answer_time, app.backend.grant(token.clone(), None)).await?;
     }
-    let ceiling = app.limits.message_bytes * 4;
-    upgrade.read_buffer_size(READ_BUFFER).max_message_size(ceiling).max_frame_size(ceiling).on_upgrade(
-        async move |socket| {
-            let _alive = (app.tasks.token(), app.tally.enter(Place::Live));
-            let ended = app.stop.child_token();
-            let (line, texts) = TextLine::new(ended.clone());
-            let gate = Gate::new(&app.limits, Instant::now());
-            let channel = Channel::new(socket, gate, texts, ended, connection);
-            let session = SessionId(Uuid::new_v4());
-            let mut caller = Connected { app, channel, line, session, token };
-            let end = caller.serve().await;
-            caller.end(end).await;
-        },
-    )
+    Ok(arrival.meet(app, Place::Live, async |app, channel, line| {
+        let mut caller = Connected { app, channel, line, session: SessionId(Uuid::new_v4()), token };
+        let end = caller.serve().await;
+        caller.end(end).await;
+    }))
 }
 
 /// One connection.
@@ -166,6 +136,7 @@ impl<B: Backend> Connected<B> {
         let ask = self.app.backend.grant(token.clone(), Some(room.clone()));
         let grant = within(self.app.limits.answer_time, ask).await?;
         let asks = Asks { room, user, publish: asked.publish, token };
+        self.app.live.set_full(self.app.backend.is_full());
         self.app.live.join(self.session, &self.line, &grant, asks)
     }
 
@@ -218,6 +189,19 @@ pub(crate) async fn keep_grants<B: Backend>(app: App<B>) {
                 Err(failure) => app.live.show_out(session, &seated, failure),
             }
         }
+    }
+}
+
+/// The engine counts whoever only watches here among its rooms' viewers.
+pub(crate) async fn tell_viewers<B: Backend>(app: App<B>) {
+    let mut viewers = app.live.viewers();
+    loop {
+        tokio::select! {
+            changed = viewers.changed() => if changed.is_err() { return },
+            () = app.stop.cancelled() => return,
+        }
+        let counted = viewers.borrow_and_update().clone();
+        app.backend.live_viewers(counted).await;
     }
 }
 

@@ -100,6 +100,7 @@ impl Server {
             stop: stop.clone(),
         };
         tasks.spawn(live_socket::keep_grants(app.clone()));
+        tasks.spawn(live_socket::tell_viewers(app.clone()));
         let origins = Arc::new(config.origins.clone());
         let rule = |surface| OriginRule { surface, allowed: origins.clone() };
 
@@ -290,7 +291,12 @@ fn tls_config(lan: &LanConfig) -> Result<rustls::ServerConfig, LanError> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| certificate(&error))?;
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                certificate(&"the key is not this certificate's: give the two files that were made together")
+            }
+            error => certificate(&error),
+        })?;
     // HTTP/1.1 only: browsers open WebSockets over it, and a page has few files.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

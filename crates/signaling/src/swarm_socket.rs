@@ -1,24 +1,19 @@
 //! `GET /swarm`: introductions and relays as JSON messages with a `type`, over a plain WebSocket.
 
 use crate::answer::Refused;
+use crate::arrival::Arrival;
 use crate::backend::Backend;
 use crate::backend::within;
 use crate::channel::{Channel, End};
 use crate::config::SwarmAccess;
 use crate::connection::Connection;
-use crate::gate::Gate;
 use crate::line::{Line, TextLine};
-use crate::parse::{self, invalid};
-use crate::rest::bearer;
+use crate::parse;
 use crate::server::App;
 use crate::swarm::{SwarmMember, typed};
 use crate::tally::Place;
-use axum::Extension;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::response::Response;
 use serde::Deserialize;
 use std::time::Instant;
 use wire::swarm::{Announce, LeaveSwarm};
@@ -26,33 +21,15 @@ use wire::{Code, Failure};
 
 pub(crate) async fn upgrade<B: Backend>(
     State(app): State<App<B>>,
-    connection: Option<Extension<Connection>>,
-    uri: Uri,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    let Ok(upgrade) = upgrade else {
-        return Refused(invalid("This address speaks WebSocket only.")).into_response();
-    };
-    let connection = connection.map(|Extension(connection)| connection);
-    let token = bearer(&headers).map(str::to_owned).or_else(|| token_in_query(&uri));
-    if let Err(failure) = may_enter(&app, connection.as_ref(), token).await {
-        return Refused(failure).into_response();
-    }
-    let ceiling = app.limits.message_bytes * 4;
-    upgrade.read_buffer_size(READ_BUFFER).max_message_size(ceiling).max_frame_size(ceiling).on_upgrade(
-        async move |socket| {
-            let _alive = (app.tasks.token(), app.tally.enter(Place::Swarm));
-            let ended = app.stop.child_token();
-            let (line, texts) = TextLine::new(ended.clone());
-            let gate = Gate::new(&app.limits, Instant::now());
-            let mut channel = Channel::new(socket, gate, texts, ended, connection);
-            let member = app.swarms.member();
-            let end = serve(&mut channel, &member, line).await;
-            member.leave(None);
-            channel.close(&end).await;
-        },
-    )
+    arrival: Arrival,
+) -> Result<Response, Refused> {
+    may_enter(&app, arrival.connection.as_ref(), arrival.token.clone()).await?;
+    Ok(arrival.meet(app, Place::Swarm, async |app, mut channel, line| {
+        let member = app.swarms.member();
+        let end = serve(&mut channel, &member, line).await;
+        member.leave(None);
+        channel.close(&end).await;
+    }))
 }
 
 /// Whether a caller may be introduced to others: decided by where it comes from, or by what it brings.
@@ -139,15 +116,3 @@ fn handle(
         }
     }
 }
-
-#[derive(Deserialize)]
-struct Asked {
-    token: Option<String>,
-}
-
-pub(crate) fn token_in_query(uri: &Uri) -> Option<String> {
-    Query::<Asked>::try_from_uri(uri).ok().and_then(|Query(asked)| asked.token)
-}
-
-/// Most messages are shorter; a longer one makes it grow.
-pub(crate) const READ_BUFFER: usize = 1024;

@@ -142,6 +142,70 @@ async fn who_says_nothing_is_shown_out() {
 }
 
 #[tokio::test]
+async fn whoever_does_not_publish_is_a_viewer() {
+    let studio = Studio::new();
+    let server = start_with(&studio, |config| {
+        config.limits.live.grace = std::time::Duration::from_millis(50);
+    })
+    .await;
+    let mut viewers = studio.viewers();
+    let mut told = async |expected: Option<u32>| {
+        let show = wire::RoomId::parse("show").unwrap();
+        let seen = viewers.wait_for(|viewers| viewers.get(&show).copied() == expected);
+        tokio::time::timeout(std::time::Duration::from_secs(10), seen).await.expect("it is told").unwrap();
+    };
+    let ada = seated(&server, "ada", json!({ "publish": true })).await;
+    told(Some(0)).await;
+    let mut bob = seated(&server, "bob", json!({})).await;
+    let eve = seated(&server, "eve", json!({})).await;
+    told(Some(2)).await;
+    bob.say(json!({ "type": "leave" })).await;
+    told(Some(1)).await;
+    drop((ada, eve));
+    told(None).await;
+}
+
+#[tokio::test]
+async fn without_memory_nobody_new_sits_down_and_who_sits_stays() {
+    let studio = Studio::new();
+    let server = start(&studio).await;
+    let ada = seated(&server, "ada", json!({})).await;
+    studio.fill_memory();
+    let mut bob = Plain::open(server.control_addr(), GUEST, &[]).await.unwrap();
+    bob.say(say("join", "bob", json!({}))).await;
+    assert_eq!(bob.hear("error").await["payload"]["code"], "server-full");
+    drop(ada);
+    bob.say(say("join", "ada", json!({}))).await;
+    assert_eq!(bob.hear("joined").await["payload"]["resumed"], true);
+}
+
+#[tokio::test]
+async fn who_answers_the_servers_pings_stays() {
+    let server =
+        start_with(&Studio::new(), |config| config.limits.heartbeat = std::time::Duration::from_millis(400))
+            .await;
+    let mut ada = seated(&server, "ada", json!({})).await;
+    ada.answer_pings(4).await;
+    ada.say(json!({ "type": "ping" })).await;
+    ada.hear("pong").await;
+}
+
+#[tokio::test]
+async fn who_answers_no_ping_is_closed_with_the_second_one_missed() {
+    let server =
+        start_with(&Studio::new(), |config| config.limits.heartbeat = std::time::Duration::from_millis(100))
+            .await;
+    for path in [GUEST, "/swarm"] {
+        let heard = mute_after(server.control_addr(), path, &say("join", "ada", json!({}))).await;
+        // Unmasked frames of the server's (RFC 6455 §5.2): two pings, then a close with 1008.
+        let pings = heard.windows(2).filter(|frame| *frame == [0x89, 0x00]).count();
+        assert_eq!(pings, 2, "{path}");
+        let end = heard.windows(2).position(|frame| frame == 1008u16.to_be_bytes()).expect("1008");
+        assert!(heard[end + 2..].starts_with(b"silent for too long"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn floods_and_ten_megabytes_end_the_socket_that_sent_them() {
     let server = start_with(&Studio::new(), |config| config.limits.events_per_second = 1).await;
     let mut bob = seated(&server, "bob", json!({})).await;

@@ -1,6 +1,11 @@
-//! The certificate of the LAN listener: made here, self-signed, kept, and made anew before it expires.
+//! The certificate of the LAN listener: made here, self-signed, kept, and made anew before it expires, unless the
+//! streamer has [`files`] of a better one.
 //!
-//! Browsers warn about it once; `getUserMedia` needs HTTPS on every address but loopback.
+//! Browsers warn about ours once; `getUserMedia` needs HTTPS on every address but loopback.
+
+mod files;
+
+pub use files::{CertificateFiles, FilesError};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use std::fs;
@@ -10,12 +15,48 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::Pem;
 
 /// A certificate chain and its key, PEM.
 #[derive(Clone)]
 pub struct Certificate {
     pub certificate_pem: String,
     pub key_pem: String,
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Host names, as they stand there; addresses are not among them.
+    pub names: Vec<String>,
+    pub expires: SystemTime,
+    /// Browsers warn about it: nobody they trust vouches for it.
+    pub is_self_signed: bool,
+    /// Somebody does, but who that is is missing behind it. Some browsers know or find out, others warn.
+    pub lacks_authority: bool,
+}
+
+impl Shown {
+    /// Of the first certificate of a PEM chain, if that is one.
+    pub fn of(pem: &str) -> Option<Self> {
+        let mut chain = Pem::iter_from_buffer(pem.as_bytes());
+        let first = chain.next()?.ok()?;
+        let leaf = first.parse_x509().ok()?;
+        let names = leaf.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
+        let expires = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or_default();
+        let is_self_signed = leaf.issuer() == leaf.subject();
+        Some(Self {
+            names: names.collect(),
+            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(expires),
+            is_self_signed,
+            lacks_authority: !is_self_signed && chain.next().is_none(),
+        })
+    }
 }
 
 #[derive(Debug, Error)]
@@ -92,6 +133,10 @@ mod tests {
         let moved = pem(&elsewhere, now);
         assert_ne!(first, moved);
         assert_ne!(moved, pem(&elsewhere, now + RENEW_AFTER * 2));
+        let shown = Shown::of(&first).unwrap();
+        assert!(shown.is_self_signed && shown.names == ["localhost", "greenroom.local"]);
+        let lifetime = shown.expires.duration_since(now).unwrap();
+        assert!(lifetime <= LIFETIME && lifetime > LIFETIME - Duration::from_secs(2), "{lifetime:?}");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -4,12 +4,17 @@
 
 mod auth;
 mod limits;
+mod listen;
 mod srs;
 
 pub use auth::{AuthConfig, RawAuth};
+pub use listen::RawListen;
 pub use srs::{RawSrs, SrsConfig};
 
-use self::limits::{RawLimits, RawSwarm};
+pub(crate) use self::listen::control_address;
+
+use self::limits::{PerPeer, RawLimits, RawSwarm};
+use crate::certificate::CertificateFiles;
 use crate::worker::MAX_WORKERS;
 use serde::Deserialize;
 use signaling::{Limits, SwarmAccess};
@@ -27,6 +32,8 @@ pub struct Config {
     pub control_listen: SocketAddr,
     /// Where guests on the local network connect, over HTTPS, once LAN access is on.
     pub lan_listen: SocketAddr,
+    /// What guests' browsers are shown there; `None`: one made on this computer.
+    pub certificate: Option<CertificateFiles>,
     /// Forwarding threads, each with a port of its own.
     pub workers: usize,
     /// Whether packets of a busy room may gather for up to two milliseconds before they are sent.
@@ -58,6 +65,10 @@ pub struct Config {
     pub swarm: SwarmAccess,
     /// What one caller may cost in signaling.
     pub limits: Limits,
+    /// What one peer of a room may have.
+    pub per_peer: PerPeer,
+    /// The share of this computer's memory above which nobody new is let in.
+    pub memory_percent: u64,
 }
 
 /// Where the parts around OBS are found; `None` means the usual place.
@@ -81,14 +92,6 @@ pub struct RawConfig {
     pub obs: RawObs,
     pub swarm: RawSwarm,
     pub limits: RawLimits,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawListen {
-    pub control: Option<String>,
-    pub lan: Option<String>,
-    pub allowed_origins: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -165,6 +168,7 @@ impl Config {
         Self {
             control_listen: SocketAddr::from(([127, 0, 0, 1], 3002)),
             lan_listen: SocketAddr::from(([0, 0, 0, 0], 3443)),
+            certificate: None,
             workers: 1,
             gather: true,
             media_ports: ports(MEDIA_PORT, FALLBACK_PORTS),
@@ -186,6 +190,8 @@ impl Config {
             obs: ObsConfig::default(),
             swarm: SwarmAccess::default(),
             limits: Limits::default(),
+            per_peer: PerPeer::default(),
+            memory_percent: 50,
         }
     }
 
@@ -193,15 +199,7 @@ impl Config {
     pub fn from_raw(raw: RawConfig) -> Result<Self, ConfigError> {
         let data_dir = raw.storage.data_dir.or_else(default_data_dir).ok_or(ConfigError::NoHome)?;
         let mut config = Self::defaults_in(data_dir);
-        if let Some(text) = raw.listen.control {
-            config.control_listen = control_address(&text)?;
-        }
-        if let Some(text) = raw.listen.lan {
-            config.lan_listen = address("listen.lan", &text)?;
-        }
-        for origin in raw.listen.allowed_origins.unwrap_or_default() {
-            config.allowed_origins.push(parse_origin(origin)?);
-        }
+        raw.listen.check_into(&mut config)?;
         config.media_ports =
             ports(raw.media.port.unwrap_or(MEDIA_PORT), raw.media.fallback_ports.unwrap_or(FALLBACK_PORTS));
         if let Some(workers) = raw.media.workers {
@@ -249,42 +247,9 @@ impl Config {
         config.obs =
             ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };
         config.swarm = raw.swarm.check_into(&mut config.limits)?;
-        raw.limits.check_into(&mut config.limits)?;
+        raw.limits.check_into(&mut config)?;
         config.limits.live.grace = config.grace;
         Ok(config)
-    }
-}
-
-fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| value(key, text, "an address and a port, e.g. \"127.0.0.1:3002\""))
-}
-
-/// The control listener speaks plain HTTP and may do everything, so it never leaves the machine.
-pub(crate) fn control_address(text: &str) -> Result<SocketAddr, ConfigError> {
-    let at = address("listen.control", text)?;
-    if at.ip().is_loopback() {
-        return Ok(at);
-    }
-    Err(value(
-        "listen.control",
-        text,
-        "a loopback address (127.0.0.1 or [::1]): guests elsewhere use `listen.lan`",
-    ))
-}
-
-/// An origin is a scheme, a host and perhaps a port (RFC 6454 §6.2); `*` stands for any.
-fn parse_origin(text: String) -> Result<String, ConfigError> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let good =
-        text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']));
-    if good {
-        Ok(text)
-    } else {
-        Err(value(
-            "listen.allowed_origins",
-            &text,
-            "a list of origins like \"https://dashboard.example.com\", or \"*\"",
-        ))
     }
 }
 
@@ -355,6 +320,7 @@ mod tests {
         assert!(
             config.obs.plugin.is_some() && config.obs.media_worker.is_some() && config.obs.socket.is_some()
         );
+        assert!(config.certificate.is_some_and(|files| files.name.is_some()));
         assert!(!config.ice_servers.is_empty() && !config.announced.is_empty() && config.auth.is_some());
         assert!(config.srs.rtmp.is_some() && config.srs.http.is_some() && config.srs.api.is_some());
     }
@@ -365,6 +331,9 @@ mod tests {
             ("[listen]\ncontrol = 'x'", "`listen.control` is `x`"),
             ("[listen]\ncontrol = '0.0.0.0:3002'", "a loopback address"),
             ("[listen]\nallowed_origins = ['dashboard']", "`listen.allowed_origins` is `dashboard`"),
+            ("[listen]\ncertificate = 'chain.pem'", "`listen.key`"),
+            ("[listen]\nname = 'studio.example.com'", "`listen.certificate`"),
+            ("[listen]\ncertificate = 'c'\nkey = 'k'\nname = 'https://a/'", "`listen.name` is `https://a/`"),
             ("[media]\nannounced = ['here']", "`media.announced` is `here`"),
             ("[media]\nworkers = 0", "1 to 64"),
             ("[media]\nmax_incoming_bitrate = 5", "100000 to 100000000"),
@@ -377,6 +346,8 @@ mod tests {
             ("[obs]\nslots = 0", "1 to 16"),
             ("[rooms]\nmax_peer = 3", "unknown field `max_peer`"),
             ("[swarm]\naccess = 'all'", "`swarm.access` is `all`"),
+            ("[limits]\nmemory_percent = 0", "`limits.memory_percent` is `0`, but must be 1 to 95"),
+            ("[limits]\ntransports_per_peer = 1", "`limits.transports_per_peer`"),
             ("[limits]\nrefusals = 0", "`limits.refusals` is `0`"),
         ] {
             let error = parse(text).unwrap_err();

@@ -1,13 +1,15 @@
 //! One life of the engine: everything it is made of, started and ended in order.
 
 use crate::clock::Clock;
-use crate::config::{AuthConfig, Config};
-use crate::doors::Doors;
+use crate::config::Config;
+use crate::doors::{DoorPlan, Doors};
+use crate::memory;
 use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
 use crate::places;
+use crate::provider_keys;
 use crate::stage::{Outside, Parts, SendLimits, Stage, StudioHandle};
 use crate::store::{Opened, Store};
 use crate::stun_servers;
@@ -43,11 +45,17 @@ impl Engine {
         let clock = Clock::start();
         let recovered = was_cut.then(|| recovered(&saved, clock.now()));
         let owner = OwnerToken::new(secrets.owner_token);
+        let provider = config.auth.clone().map(provider_keys::keep).transpose()?;
         let setup = Setup {
             limits: Limits {
                 rooms: config.max_rooms,
                 peers_per_room: config.max_peers_per_room,
                 producers_per_room: config.max_streams_per_room,
+                producers_per_peer: config.per_peer.producers,
+                consumers_per_peer: config.per_peer.consumers,
+                data_producers_per_peer: config.per_peer.data_producers,
+                data_consumers_per_peer: config.per_peer.data_consumers,
+                transports_per_peer: config.per_peer.transports,
                 idle: config.idle_rooms,
                 grace: config.grace,
                 ..Limits::default()
@@ -55,7 +63,7 @@ impl Engine {
             slot_count: config.slot_count,
             key: secrets.signing_key,
             owner: owner.clone(),
-            provider: config.auth.as_ref().map(AuthConfig::read).transpose()?,
+            provider: provider.as_ref().map(|keys| keys.borrow().provider.clone()),
             seed: rand::random(),
         };
         let rooms = Rooms::restore(setup, saved, clock.now());
@@ -76,8 +84,14 @@ impl Engine {
         let (steering, obs_control) =
             ObsSteering::start(store.clone(), config.slot_count, obs.running()).await;
         let (monitor, monitoring) = MonitorSwitch::start(store.clone(), media.clone()).await;
-        let (doors, addresses) =
-            Doors::new(config.lan_listen, config.announced.clone(), config.data_dir.clone(), store.clone());
+        let plan = DoorPlan {
+            lan_listen: config.lan_listen,
+            announced: config.announced.clone(),
+            certificate: config.certificate.clone(),
+            data_dir: config.data_dir.clone(),
+        };
+        let (doors, addresses) = Doors::new(plan, store.clone());
+        let is_full = memory::watch(config.memory_percent);
 
         let parts = Parts {
             rooms,
@@ -91,6 +105,8 @@ impl Engine {
             obs: obs_seen,
             obs_control,
             monitoring,
+            is_full: is_full.clone(),
+            provider,
             ice_servers: config.ice_servers.clone(),
             srs: config.srs.clone(),
             recovered,
@@ -100,9 +116,15 @@ impl Engine {
             },
         };
         let tally = Tally::default();
-        let connection_limit = config.limits.connections;
-        let outside =
-            Outside { doors: doors.clone(), obs, steering, monitor, tally: tally.clone(), connection_limit };
+        let outside = Outside {
+            doors: doors.clone(),
+            obs,
+            steering,
+            monitor,
+            tally: tally.clone(),
+            connection_limit: config.limits.connections,
+            is_full,
+        };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
         let stage = tokio::spawn(stage.run());
 
@@ -119,6 +141,7 @@ impl Engine {
             .context("another Greenroom may be running; end it, or choose another port with --listen")?;
         let server = Arc::new(server);
         doors.attach(&server).await;
+        tokio::spawn(Doors::keep_certificate(Arc::downgrade(&doors)));
         let ports: Vec<u16> = workers.iter().map(|worker| worker.media_address().port()).collect();
         tracing::info!(control = %server.control_addr(), media = ?ports, "Greenroom is ready");
         Ok(Self { server, handle, owner, media, workers, store, stage })

@@ -6,6 +6,7 @@ mod clock;
 pub mod config;
 mod doors;
 mod engine;
+mod memory;
 mod metrics;
 mod monitoring;
 mod obs_control;
@@ -14,10 +15,12 @@ mod obs_process;
 mod obs_watch;
 mod places;
 mod process;
+mod provider_keys;
 pub mod stage;
 pub mod store;
 mod studio;
 mod stun_servers;
+mod watched;
 pub mod worker;
 
 #[cfg(debug_assertions)]

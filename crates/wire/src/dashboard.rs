@@ -195,7 +195,19 @@ pub struct LanView {
     pub on: bool,
     /// Where guests reach this machine, e.g. `https://192.0.2.7:3443`.
     pub addresses: Vec<String>,
+    /// What their browsers are shown, while it is on.
+    pub certificate: Option<CertificateView>,
     pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]
+#[serde(rename_all = "camelCase")]
+#[ts(export)]
+pub struct CertificateView {
+    /// No authority vouches for it: browsers warn on first use.
+    pub self_signed: bool,
+    /// RFC 3339 in UTC.
+    pub expires_at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, TS)]

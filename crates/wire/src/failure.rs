@@ -43,6 +43,8 @@ pub enum Code {
     RoomNotFound,
     RoomExists,
     RoomFull,
+    /// This computer has no memory left for newcomers.
+    ServerFull,
     RoomClosed,
     SlotTaken,
     /// Somebody publishes in this room already.

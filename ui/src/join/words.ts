@@ -124,6 +124,8 @@ function refusalWords(code: Code, message: string): Words {
       return { code, title: 'This link is not valid', advice: 'Perhaps a part of it got lost. Copy the whole link from the host’s message, or ask for a new one.' };
     case 'room-full':
       return { code, title: 'The room is full', advice: 'Wait until somebody leaves, then try again, or tell the host.', action: 'rejoin' };
+    case 'server-full':
+      return { code, title: 'The host’s computer has no room for more', advice: 'Tell the host, wait a moment, then try again.', action: 'rejoin' };
     case 'room-not-found':
       return { code, title: 'This room does not exist any more', advice: 'Ask the host for a new link.' };
     case 'room-closed':

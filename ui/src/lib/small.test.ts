@@ -77,7 +77,7 @@ it.each([
 });
 
 describe('an invite’s addresses', () => {
-  const lan = { on: true, addresses: ['https://192.0.2.7:3443'], problem: null };
+  const lan = { on: true, addresses: ['https://192.0.2.7:3443'], certificate: null, problem: null };
 
   it('put those that others can reach first', () => {
     expect(addressesOf('http://localhost:3002/join/show#T', lan)).toEqual(['https://192.0.2.7:3443/join/show#T', 'http://localhost:3002/join/show#T']);

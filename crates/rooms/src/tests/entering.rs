@@ -94,6 +94,38 @@ fn a_full_room_says_so_and_uses_nothing_up() {
 }
 
 #[test]
+fn without_memory_nobody_new_comes_in_and_who_is_in_comes_back() {
+    let mut world = World::new();
+    let host = world.join("Mira", OWNER);
+    let invite = world.invite(Role::Guest, 2);
+    world.rooms.set_full(true);
+    let join = world.asking("Ada", &invite.token);
+    assert_eq!(refused(world.try_join(join)), Code::ServerFull);
+    world.handle(Command::Disconnected(host.session)).unwrap();
+    let back = world.resume(&host).unwrap();
+    assert_eq!(back.reply.peer, host.reply.peer);
+    world.rooms.set_full(false);
+    world.join("Ada", &invite.token);
+}
+
+#[test]
+fn viewers_elsewhere_count_and_their_most_is_kept() {
+    let mut world = World::new();
+    world.join("Mira", OWNER);
+    let invite = world.invite(Role::Viewer, 2);
+    world.join("Vera", &invite.token);
+    let viewers = |world: &World| {
+        let room = world.rooms.live_room(&room()).unwrap();
+        (room.viewers, room.max_viewers)
+    };
+    assert_eq!(viewers(&world), (1, 1));
+    world.rooms.set_live_viewers([(room(), 4)].into());
+    assert_eq!(viewers(&world), (5, 5));
+    world.rooms.set_live_viewers([].into());
+    assert_eq!(viewers(&world), (1, 5));
+}
+
+#[test]
 fn a_session_joins_once() {
     let mut world = World::new();
     let host = world.join("Mira", OWNER);

@@ -7,7 +7,7 @@ use greenroom_signaling::{
 };
 use rooms::Grant;
 use serde_json::Value;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,6 +40,8 @@ struct State {
     levels: watch::Sender<Arc<Vec<Level>>>,
     previews: Option<mpsc::Sender<Preview>>,
     revocations: watch::Sender<u64>,
+    viewers: watch::Sender<BTreeMap<RoomId, u32>>,
+    is_full: bool,
     /// Each request waits for one permit when set.
     brake: Option<Arc<tokio::sync::Semaphore>>,
 }
@@ -61,6 +63,8 @@ impl Studio {
             levels: watch::Sender::default(),
             previews: None,
             revocations: watch::Sender::default(),
+            viewers: watch::Sender::default(),
+            is_full: false,
             brake: None,
         })))
     }
@@ -75,6 +79,15 @@ impl Studio {
 
     pub fn revoke(&self) {
         self.0.lock().unwrap().revocations.send_modify(|count| *count += 1);
+    }
+
+    /// What was told of those who watch live rooms.
+    pub fn viewers(&self) -> watch::Receiver<BTreeMap<RoomId, u32>> {
+        self.0.lock().unwrap().viewers.subscribe()
+    }
+
+    pub fn fill_memory(&self) {
+        self.0.lock().unwrap().is_full = true;
     }
 
     pub fn become_unhealthy(&self) {
@@ -237,6 +250,14 @@ impl Backend for Studio {
             OwnerRequest::ListInvites(_) => Ok(OwnerReply::Invites(vec![])),
             _ => Ok(OwnerReply::Done {}),
         }
+    }
+
+    async fn live_viewers(&self, viewers: BTreeMap<RoomId, u32>) {
+        self.0.lock().unwrap().viewers.send_replace(viewers);
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.lock().unwrap().is_full
     }
 
     async fn grant(&self, token: Option<String>, room: Option<RoomId>) -> Result<Grant, Failure> {
@@ -565,6 +586,20 @@ impl Plain {
         }
     }
 
+    /// Reads until so many pings have come; each is answered with the next thing that is read.
+    pub async fn answer_pings(&mut self, count: usize) {
+        let mut seen = 0;
+        while seen < count {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await {
+                Ok(Some(Ok(Message::Ping(_)))) => seen += 1,
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    self.heard.push_back(serde_json::from_str(&text).unwrap())
+                }
+                other => panic!("a ping comes: {other:?}"),
+            }
+        }
+    }
+
     /// Reads until the end; the code it was closed with.
     pub async fn end(&mut self) -> Option<u16> {
         loop {
@@ -576,6 +611,26 @@ impl Plain {
             }
         }
     }
+}
+
+/// Opens a WebSocket, says one thing, and nothing more, pongs neither: what it hears until the end, handshake and all.
+pub async fn mute_after(address: SocketAddr, path: &str, message: &Value) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let text = message.to_string();
+    assert!(text.len() < 126);
+    // A masked text frame; with a mask of zeros it is what it says (RFC 6455 §5.3).
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(text.as_bytes());
+    stream.write_all(&frame).await.unwrap();
+    let mut heard = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
+    end.expect("it ends in time").unwrap();
+    heard
 }
 
 /// An HTTP answer.

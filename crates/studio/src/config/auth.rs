@@ -1,6 +1,7 @@
 //! An identity provider whose tokens open rooms, as configured: a file of its public keys.
 
 use super::{ConfigError, value};
+use crate::watched::Stamp;
 use anyhow::Context;
 use rooms::Provider;
 use serde::Deserialize;
@@ -17,7 +18,7 @@ pub struct RawAuth {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthConfig {
-    /// A JSON Web Key Set (RFC 7517 §5), read at each start.
+    /// A JSON Web Key Set (RFC 7517 §5), read at each start and whenever it changes.
     pub jwks: PathBuf,
     pub issuer: Option<String>,
     pub audience: Option<String>,
@@ -30,6 +31,10 @@ impl AuthConfig {
             RawAuth { jwks: None, issuer: None, audience: None } => Ok(None),
             _ => Err(value("auth.jwks", "", "a file, when `auth.issuer` or `auth.audience` is set")),
         }
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp::of(&[&self.jwks])
     }
 
     pub(crate) fn read(&self) -> anyhow::Result<Provider> {

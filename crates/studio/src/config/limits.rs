@@ -1,6 +1,6 @@
 //! The bounds of signaling, and who is introduced to whom: what a file may say of them.
 
-use super::{ConfigError, value, within};
+use super::{Config, ConfigError, value, within};
 use serde::Deserialize;
 use signaling::{Limits, SwarmAccess};
 use std::time::Duration;
@@ -48,10 +48,55 @@ pub struct RawLimits {
     hello_secs: Option<u32>,
     live_seats: Option<usize>,
     live_seats_per_room: Option<usize>,
+    heartbeat_secs: Option<u32>,
+    memory_percent: Option<u64>,
+    transports_per_peer: Option<usize>,
+    producers_per_peer: Option<usize>,
+    consumers_per_peer: Option<usize>,
+    data_producers_per_peer: Option<usize>,
+    data_consumers_per_peer: Option<usize>,
+}
+
+/// What one peer of a room may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerPeer {
+    pub transports: usize,
+    pub producers: usize,
+    pub consumers: usize,
+    pub data_producers: usize,
+    pub data_consumers: usize,
+}
+
+impl Default for PerPeer {
+    fn default() -> Self {
+        let limits = rooms::Limits::default();
+        Self {
+            transports: limits.transports_per_peer,
+            producers: limits.producers_per_peer,
+            consumers: limits.consumers_per_peer,
+            data_producers: limits.data_producers_per_peer,
+            data_consumers: limits.data_consumers_per_peer,
+        }
+    }
 }
 
 impl RawLimits {
-    pub(super) fn check_into(&self, limits: &mut Limits) -> Result<(), ConfigError> {
+    pub(super) fn check_into(&self, config: &mut Config) -> Result<(), ConfigError> {
+        if let Some(percent) = self.memory_percent {
+            config.memory_percent = within("limits.memory_percent", percent, 1..=95, "1 to 95 (percent)")?;
+        }
+        if let Some(transports) = self.transports_per_peer {
+            let allowed = "2 to 64: one each way is the least";
+            config.per_peer.transports = within("limits.transports_per_peer", transports, 2..=64, allowed)?;
+        }
+        let per_peer = &mut config.per_peer;
+        set("limits.producers_per_peer", &mut per_peer.producers, self.producers_per_peer, 1_000)?;
+        set("limits.consumers_per_peer", &mut per_peer.consumers, self.consumers_per_peer, 1_000)?;
+        let data = (self.data_producers_per_peer, self.data_consumers_per_peer);
+        set("limits.data_producers_per_peer", &mut per_peer.data_producers, data.0, 1_000)?;
+        set("limits.data_consumers_per_peer", &mut per_peer.data_consumers, data.1, 1_000)?;
+        let limits = &mut config.limits;
+        seconds("limits.heartbeat_secs", &mut limits.heartbeat, self.heartbeat_secs)?;
         set("limits.events_per_second", &mut limits.events_per_second, self.events_per_second, 1_000_000)?;
         set("limits.event_burst", &mut limits.event_burst, self.event_burst, 1_000_000)?;
         set("limits.bytes_per_second", &mut limits.bytes_per_second, self.bytes_per_second, MOST)?;

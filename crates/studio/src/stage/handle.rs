@@ -10,6 +10,7 @@ use crate::obs_watch::ObsWatch;
 use crate::process::Process;
 use rooms::{Grant, OwnerToken};
 use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId, Tally};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -40,6 +41,8 @@ pub struct Outside {
     pub tally: Tally,
     /// Of one listener.
     pub connection_limit: usize,
+    /// Whether memory is short. *State* kind.
+    pub is_full: watch::Receiver<bool>,
 }
 
 /// The closed list of what may be asked of the stage.
@@ -65,6 +68,7 @@ pub(super) enum Request {
         room: Option<RoomId>,
         answer: Answer<Grant>,
     },
+    LiveViewers(BTreeMap<RoomId, u32>),
     Health(oneshot::Sender<Health>),
     Figures(oneshot::Sender<Box<Figures>>),
     Rooms(oneshot::Sender<Vec<RoomSummary>>),
@@ -186,6 +190,15 @@ impl Backend for StudioHandle {
 
     async fn grant(&self, token: Option<String>, room: Option<RoomId>) -> Result<Grant, Failure> {
         self.ask(|answer| Request::Grant { token, room, answer }).await?
+    }
+
+    async fn live_viewers(&self, viewers: BTreeMap<RoomId, u32>) {
+        // Waits for room: what changes meanwhile is said in one.
+        let _ = self.requests.send(Request::LiveViewers(viewers)).await;
+    }
+
+    fn is_full(&self) -> bool {
+        *self.outside.is_full.borrow()
     }
 
     fn revocations(&self) -> watch::Receiver<u64> {

@@ -30,6 +30,7 @@ pub use priorities::SendLimits;
 use crate::clock::Clock;
 use crate::config::SrsConfig;
 use crate::doors::Addresses;
+use crate::provider_keys::ProviderKeys;
 use crate::store::Store;
 use crate::worker::{WorkerEvent, WorkerGone, WorkerPool};
 use ::outputs::obs::{MediaEvents, MediaHandle};
@@ -51,7 +52,7 @@ use subjects::Subjects;
 use tally::Tallies;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use wire::dashboard::{ObsView, OutputStatus};
+use wire::dashboard::{ObsView, OutputStatus, Severity};
 use wire::monitor::Monitoring;
 use wire::obs::ObsControl;
 use wire::ortc::{IceServer, RtpCapabilities};
@@ -72,6 +73,9 @@ pub struct Parts {
     pub obs: watch::Receiver<ObsView>,
     pub obs_control: watch::Receiver<ObsControl>,
     pub monitoring: watch::Receiver<Monitoring>,
+    pub is_full: watch::Receiver<bool>,
+    /// `None`: only this install's own invites count.
+    pub provider: Option<watch::Receiver<ProviderKeys>>,
     pub ice_servers: Vec<IceServer>,
     pub srs: SrsConfig,
     pub recovered: Option<Recovered>,
@@ -91,6 +95,8 @@ pub struct Stage {
     obs: watch::Receiver<ObsView>,
     obs_control: watch::Receiver<ObsControl>,
     monitoring: watch::Receiver<Monitoring>,
+    is_full: watch::Receiver<bool>,
+    provider: Option<watch::Receiver<ProviderKeys>>,
     ice_servers: Vec<IceServer>,
     srs: SrsConfig,
     recovered: Option<Recovered>,
@@ -145,6 +151,8 @@ impl Stage {
             obs: parts.obs,
             obs_control: parts.obs_control,
             monitoring: parts.monitoring,
+            is_full: parts.is_full,
+            provider: parts.provider,
             ice_servers: parts.ice_servers,
             srs: parts.srs,
             recovered: parts.recovered,
@@ -195,6 +203,8 @@ impl Stage {
                 Ok(()) = self.obs.changed() => self.board.touch(),
                 Ok(()) = self.obs_control.changed() => self.board.touch(),
                 Ok(()) = self.monitoring.changed() => self.board.touch(),
+                Ok(()) = self.is_full.changed() => self.on_memory(),
+                Some(keys) = next_keys(self.provider.as_mut()) => self.on_provider_keys(keys),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_rooms_timeout().await,
                 () = sleep_until(subject_due.unwrap_or_else(Instant::now)), if subject_due.is_some() => {
                     let _ = self.settle().await;
@@ -229,6 +239,10 @@ impl Stage {
                 let grant = self.rooms.grant(self.clock.now(), token.as_deref(), room.as_ref());
                 let _ = answer.send(grant.map_err(Failure::from));
             }
+            Request::LiveViewers(viewers) => {
+                self.rooms.set_live_viewers(viewers);
+                let _ = self.settle().await;
+            }
             Request::Health(answer) => drop(answer.send(self.health())),
             Request::Figures(answer) => drop(answer.send(Box::new(self.figures().await))),
             Request::Rooms(answer) => drop(answer.send(self.rooms.active_rooms())),
@@ -251,6 +265,27 @@ impl Stage {
         let _ = self.settle().await;
     }
 
+    fn on_memory(&mut self) {
+        let is_full = *self.is_full.borrow_and_update();
+        self.rooms.set_full(is_full);
+        let (severity, text) =
+            if is_full { (Severity::Error, MEMORY_SHORT) } else { (Severity::Info, MEMORY_BACK) };
+        self.board.note(self.clock.note(severity, text));
+    }
+
+    fn on_provider_keys(&mut self, ProviderKeys { provider, problem }: ProviderKeys) {
+        match problem {
+            None => {
+                self.rooms.set_provider(provider);
+                tracing::info!("the identity provider's keys were read again");
+            }
+            Some(problem) => {
+                let text = format!("The identity provider's keys cannot be read: {problem}");
+                self.board.note(self.clock.note(Severity::Warning, text));
+            }
+        }
+    }
+
     /// Guests are told to come back by themselves; nobody new is let in.
     async fn say_goodbye(&mut self, resume_in: Duration) {
         self.closing = true;
@@ -258,6 +293,12 @@ impl Stage {
         self.rooms.notify_everyone(&notice);
         let _ = self.settle().await;
     }
+}
+
+async fn next_keys(keys: Option<&mut watch::Receiver<ProviderKeys>>) -> Option<ProviderKeys> {
+    let keys = keys?;
+    keys.changed().await.ok()?;
+    Some(keys.borrow_and_update().clone())
 }
 
 /// A forwarding thread's absence, as a caller is told.
@@ -296,5 +337,7 @@ fn sfu_failure(error: sfu::Error) -> Failure {
     Failure::new(code, text)
 }
 
+const MEMORY_SHORT: &str = "Greenroom takes more of this computer's memory than it may (`limits.memory_percent`): nobody new is let in. Remove guests, or restart Greenroom.";
+const MEMORY_BACK: &str = "Memory is free again: guests can join.";
 /// A burst of joins of a full room: about ten requests each.
 const REQUESTS: usize = 256;

@@ -1,7 +1,7 @@
 //! The stage with a real forwarding plane and a real store, asked as signaling asks.
 
 use super::*;
-use crate::doors::Doors;
+use crate::doors::{DoorPlan, Doors};
 use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::ObsInstall;
@@ -31,6 +31,8 @@ struct Engine {
     owner: OwnerToken,
     /// Speaks as a media worker would.
     media: mpsc::Sender<FromWorker>,
+    /// Whether it is short.
+    memory: watch::Sender<bool>,
 }
 
 impl Engine {
@@ -70,8 +72,11 @@ impl Engine {
         let (steering, obs_control) = ObsSteering::start(store.clone(), 2, obs.running()).await;
         let (monitor, monitoring) = MonitorSwitch::start(store.clone(), media.clone()).await;
         let lan = "127.0.0.1:0".parse().unwrap();
-        let (doors, addresses) = Doors::new(lan, Vec::new(), folder.into(), store.clone());
+        let plan =
+            DoorPlan { lan_listen: lan, announced: Vec::new(), certificate: None, data_dir: folder.into() };
+        let (doors, addresses) = Doors::new(plan, store.clone());
         let rooms = Rooms::restore(setup, saved, clock.now());
+        let (memory, is_full) = watch::channel(false);
         let ice_servers = Vec::new();
         let parts = Parts {
             rooms,
@@ -85,15 +90,18 @@ impl Engine {
             obs: obs_seen,
             obs_control,
             monitoring,
+            is_full: is_full.clone(),
+            provider: None,
             ice_servers,
             srs: Default::default(),
             recovered: None,
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
         };
         let tally = signaling::Tally::default();
-        let outside = Outside { doors, obs, steering, monitor, tally, connection_limit: 10 };
+        let outside = Outside { doors, obs, steering, monitor, tally, connection_limit: 10, is_full };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await.unwrap();
-        Self { handle, stage: tokio::spawn(stage.run()), workers, folder: folder.into(), owner, media: say }
+        let stage = tokio::spawn(stage.run());
+        Self { handle, stage, workers, folder: folder.into(), owner, media: say, memory }
     }
 
     /// Nothing is said to anybody, nothing is finished.
@@ -270,6 +278,25 @@ fn code<T: std::fmt::Debug>(result: Result<T, Failure>) -> Code {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn without_memory_newcomers_are_refused_and_the_dashboard_says_why() {
+    let engine = Engine::new("memory").await;
+    let invite = engine.invite().await;
+    engine.memory.send_replace(true);
+    let says = async |text: &str| {
+        let mut feed = engine.handle.dashboard().await.unwrap();
+        let seen =
+            feed.snapshot.wait_for(|snapshot| snapshot.notes.iter().any(|note| note.text.contains(text)));
+        tokio::time::timeout(PATIENCE, seen).await.expect("the dashboard says it in time").unwrap();
+    };
+    says("limits.memory_percent").await;
+    assert!(engine.handle.is_full());
+    assert_eq!(code(engine.try_join("Ada", Some(&invite.token), None).await.map(drop)), Code::ServerFull);
+    engine.memory.send_replace(false);
+    says("guests can join").await;
+    engine.join("Ada", &invite.token).await;
+}
 
 #[tokio::test]
 async fn a_guest_waits_is_let_in_and_is_received() {
