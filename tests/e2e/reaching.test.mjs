@@ -115,8 +115,9 @@ test('a guest changes networks', { timeout: 120_000 }, async t => {
 test("a guest's old address goes dead without a word", { timeout: 120_000 }, async t => {
   const page = await arrive(HOME[0]);
   await theySeeEachOther(page);
-  // Nothing says so to the browser: its sockets stay open, and what they send is lost. New ones begin at the other address.
-  network.onFar('ip address add 10.2.0.3/24 dev eth0; ip route replace default via 10.2.0.1 src 10.2.0.3; ip -6 address flush dev eth0 scope global');
+  // Nothing says so to the browser: its sockets stay open, and what they send is lost. New ones begin at the other address,
+  // which has a prefix of its own: of several with the same one, Chromium offers only the first.
+  network.onFar('ip address add 10.2.0.3/32 dev eth0; ip route replace default via 10.2.0.1 src 10.2.0.3; ip -6 address flush dev eth0 scope global');
   t.after(() => network.onFar('ip address flush dev eth0 scope global; ip address add 10.2.0.2/24 dev eth0; ip address add fd02::2/64 dev eth0 nodad; ip route replace default via 10.2.0.1; ip -6 route replace default via fd02::1'));
   network.onRouter('iptables -A FORWARD -s 10.2.0.2 -j DROP; iptables -A FORWARD -d 10.2.0.2 -j DROP');
   await recovers(page, 'its old address went dead');

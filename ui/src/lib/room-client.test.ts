@@ -440,7 +440,7 @@ describe('a lost connection', () => {
     expect(script.events().filter(event => event === 'get-stats')).toHaveLength(1);
     expect([client.snapshot.phase.name, script.events().includes('restart-ice')]).toEqual(['waiting', false]);
 
-    script.tell({ event: 'quality', data: quality });
+    // It may be lost before it has caught up.
     script.answers.set('get-stats', () => new Promise(() => {}));
     script.joins = [{ resumed: true }];
     await soon(3_500 + 2_000);

@@ -196,6 +196,7 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       this.#channel?.close();
       this.#channel = null;
       clearTimeout(this.#quiet);
+      this.#quiet = undefined;
       if (!this.#over()) await this.#pause();
       const ending = this.#over();
       if (ending) return ending;
@@ -302,6 +303,8 @@ export class RoomClient extends Emitter<RoomClientEvents> {
       clearTimeout(timer);
       if (this.#probed === channel) this.#probed = null;
     }
+    // A studio that is late with its report may be lost before the next one.
+    if (this.#channel === channel && this.#quiet !== undefined) this.#expectMore();
     void this.#plane?.mend();
   }
 
