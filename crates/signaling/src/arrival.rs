@@ -6,17 +6,19 @@ use crate::channel::Channel;
 use crate::connection::Connection;
 use crate::gate::Gate;
 use crate::line::TextLine;
+use crate::outbox::Outbox;
 use crate::parse::invalid;
 use crate::rest::bearer;
 use crate::server::App;
 use crate::tally::Place;
-use axum::extract::ws::WebSocketUpgrade;
+use crate::web_socket::Handshake;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::Deserialize;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A request to speak WebSocket. It ends with [`Arrival::meet`], or with a refusal as HTTP.
@@ -24,18 +26,17 @@ pub(crate) struct Arrival {
     pub connection: Option<Connection>,
     /// Of the `Authorization` field, or else of the query.
     pub token: Option<String>,
-    upgrade: WebSocketUpgrade,
+    handshake: Handshake,
 }
 
 impl<B: Backend> FromRequestParts<App<B>> for Arrival {
     type Rejection = Refused;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App<B>) -> Result<Self, Refused> {
-        let upgrade = WebSocketUpgrade::from_request_parts(parts, app)
-            .await
-            .map_err(|_| Refused(invalid("This address speaks WebSocket only.")))?;
+    async fn from_request_parts(parts: &mut Parts, _app: &App<B>) -> Result<Self, Refused> {
+        let handshake =
+            Handshake::read(parts).ok_or_else(|| Refused(invalid("This address speaks WebSocket only.")))?;
         let token = bearer(&parts.headers).map(str::to_owned).or_else(|| token_in_query(&parts.uri));
-        Ok(Self { connection: parts.extensions.get().cloned(), token, upgrade })
+        Ok(Self { connection: parts.extensions.get().cloned(), token, handshake })
     }
 }
 
@@ -47,16 +48,18 @@ impl Arrival {
         F: FnOnce(App<B>, Channel, TextLine) -> S + Send + 'static,
         S: Future<Output = ()> + Send,
     {
-        let ceiling = app.limits.message_bytes * 4;
-        let upgrade = self.upgrade.read_buffer_size(READ_BUFFER);
-        upgrade.max_message_size(ceiling).max_frame_size(ceiling).on_upgrade(async move |socket| {
-            let _alive = (app.tasks.token(), app.tally.enter(place));
-            let ended = app.stop.child_token();
-            let (line, texts) = TextLine::new(ended.clone());
+        let (response, upgrade) = self.handshake.answer();
+        app.tasks.clone().spawn(async move {
+            let Some(socket) = upgrade.finish(&app.limits).await else { return };
+            let _inside = app.tally.enter(place);
+            let outbox = Arc::new(Outbox::default());
+            let line = TextLine::new(outbox.clone());
             let gate = Gate::new(&app.limits, Instant::now());
-            let channel = Channel::new(socket, gate, app.limits.heartbeat, texts, ended, self.connection);
+            let (heartbeat, stop) = (app.limits.heartbeat, app.stop.clone());
+            let channel = Channel::new(socket, gate, heartbeat, outbox, stop, self.connection);
             serve(app, channel, line).await;
-        })
+        });
+        response
     }
 }
 
@@ -68,6 +71,3 @@ struct Asked {
 fn token_in_query(uri: &Uri) -> Option<String> {
     Query::<Asked>::try_from_uri(uri).ok().and_then(|Query(asked)| asked.token)
 }
-
-/// Most messages are shorter; a longer one makes it grow.
-const READ_BUFFER: usize = 1024;

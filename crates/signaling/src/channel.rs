@@ -2,8 +2,11 @@
 
 use crate::connection::Connection;
 use crate::gate::{Gate, Verdict};
-use crate::line::Texts;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use crate::outbox::Outbox;
+use crate::web_socket::{Ended, Message, Stream, Violation};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -11,15 +14,14 @@ use wire::{Code, Failure};
 
 /// A connection that is being served.
 pub(crate) struct Channel {
-    socket: WebSocket,
+    socket: Box<Stream>,
     pub gate: Gate,
-    texts: Texts,
+    outbox: Arc<Outbox>,
     heartbeat: Interval,
-    /// Whether anything was heard since the last beat, and how many beats went by in silence.
-    heard: bool,
+    /// How many beats went by in silence.
     misses: u32,
-    /// The server ends, or whoever hangs up on this one.
-    ended: CancellationToken,
+    /// The server ends.
+    stop: CancellationToken,
     connection: Option<Connection>,
 }
 
@@ -30,6 +32,7 @@ pub(crate) enum End {
     Gone,
     /// Its own doing: the failure says what.
     Refused(Failure),
+    Violation(Violation),
     Silent,
     TooSlow,
     /// The server's or another connection's wish.
@@ -38,45 +41,42 @@ pub(crate) enum End {
 
 impl Channel {
     pub(crate) fn new(
-        socket: WebSocket,
+        socket: Box<Stream>,
         gate: Gate,
         beat: Duration,
-        texts: Texts,
-        ended: CancellationToken,
+        outbox: Arc<Outbox>,
+        stop: CancellationToken,
         connection: Option<Connection>,
     ) -> Self {
         let mut heartbeat = interval(beat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
-        Self { socket, gate, texts, heartbeat, heard: true, misses: 0, ended, connection }
+        Self { socket, gate, outbox, heartbeat, misses: 0, stop, connection }
     }
 
     /// The next text that fits, or a refusal to answer. Meanwhile sends what others have for this client.
-    pub(crate) async fn next(&mut self) -> Result<Result<Utf8Bytes, Failure>, End> {
+    pub(crate) async fn next(&mut self) -> Result<Result<String, Failure>, End> {
         loop {
+            let Self { socket, outbox, .. } = self;
             tokio::select! {
                 biased;
-                () = self.ended.cancelled() => {
-                    return Err(if self.texts.were_too_many() { End::TooSlow } else { End::HungUp });
-                }
-                Some(text) = self.texts.next() => self.send(Message::Text(text)).await?,
-                said = self.socket.recv() => {
-                    self.heard = true;
-                    match said {
-                        Some(Ok(Message::Text(text))) => return self.admit(text),
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                        Some(Ok(Message::Binary(_))) => {
-                            return Err(End::Refused(crate::parse::invalid("This address takes text only.")));
-                        }
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+                () = self.stop.cancelled() => return Err(End::HungUp),
+                said = poll_fn(|cx| socket.poll_next(cx, outbox)) => return match said {
+                    Ok(Message::Text(text)) => self.admit(text),
+                    Ok(Message::Binary) => {
+                        Err(End::Refused(crate::parse::invalid("This address takes text only.")))
                     }
-                }
-                _ = self.heartbeat.tick() => self.beat().await?,
+                    Err(Ended::Gone) => Err(End::Gone),
+                    Err(Ended::Violation(violation)) => Err(End::Violation(violation)),
+                    Err(Ended::Over) if self.outbox.is_overflowing() => Err(End::TooSlow),
+                    Err(Ended::Over) => Err(End::HungUp),
+                },
+                _ = self.heartbeat.tick() => self.beat()?,
             }
         }
     }
 
-    fn admit(&mut self, text: Utf8Bytes) -> Result<Result<Utf8Bytes, Failure>, End> {
+    fn admit(&mut self, text: String) -> Result<Result<String, Failure>, End> {
         match self.gate.handle_message(Instant::now(), text.len()) {
             Verdict::Pass => Ok(Ok(text)),
             Verdict::Refuse(failure) => Ok(Err(failure)),
@@ -84,29 +84,34 @@ impl Channel {
         }
     }
 
-    async fn beat(&mut self) -> Result<(), End> {
-        self.misses = if std::mem::take(&mut self.heard) { 0 } else { self.misses + 1 };
+    fn beat(&mut self) -> Result<(), End> {
+        self.misses = if self.socket.take_heard() { 0 } else { self.misses + 1 };
         if self.misses >= MAX_MISSES {
             return Err(End::Silent);
         }
-        self.send(Message::Ping(Default::default())).await
+        self.socket.ping();
+        Ok(())
     }
 
+    /// Waits while the client does not read what it asked for.
     pub(crate) async fn send_text(&mut self, text: String) -> Result<(), End> {
-        self.send(Message::Text(text.into())).await
-    }
-
-    async fn send(&mut self, message: Message) -> Result<(), End> {
+        self.outbox.push(text.into_bytes());
+        if self.outbox.has_room() {
+            return Ok(());
+        }
+        let Self { socket, outbox, .. } = self;
+        let sending = poll_fn(|cx| match socket.poll_send(cx, outbox) {
+            Poll::Pending if outbox.has_room() => Poll::Ready(Ok(())),
+            sent => sent,
+        });
         tokio::select! {
             biased;
-            sent = timeout(SEND_TIME, self.socket.send(message)) => match sent {
+            sent = timeout(SEND_TIME, sending) => match sent {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(_)) => Err(End::Gone),
                 Err(_) => Err(End::TooSlow),
             },
-            () = self.ended.cancelled() => {
-                Err(if self.texts.were_too_many() { End::TooSlow } else { End::HungUp })
-            }
+            () = self.stop.cancelled() => Err(End::HungUp),
         }
     }
 
@@ -118,26 +123,12 @@ impl Channel {
                 (UNAUTHORIZED, failure.error.as_str())
             }
             End::Refused(failure) => (POLICY, failure.error.as_str()),
+            End::Violation(violation) => (violation.close_code(), ""),
             End::Silent => (POLICY, "silent for too long"),
             End::TooSlow => (POLICY, "does not read what it is sent"),
             End::HungUp => (GOING_AWAY, ""),
         };
-        // A close frame has room for 123 octets of reason (RFC 6455 §5.5).
-        let reason: String = reason.chars().take(MAX_REASON / 4).collect();
-        let goodbye = async {
-            while let Some(text) = self.texts.try_next() {
-                self.socket.send(Message::Text(text)).await?;
-            }
-            self.socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-            // RFC 6455 §7.1.1: the client's close frame, then the end of TCP.
-            while let Some(Ok(said)) = self.socket.recv().await {
-                if matches!(said, Message::Close(_)) {
-                    break;
-                }
-            }
-            Ok::<_, axum::Error>(())
-        };
-        let _ = timeout(GOODBYE_TIME, goodbye).await;
+        let _ = timeout(GOODBYE_TIME, self.socket.close(&self.outbox, code, reason)).await;
         if let Some(connection) = &self.connection {
             connection.cut.cancel();
         }
@@ -147,7 +138,6 @@ impl Channel {
 const MAX_MISSES: u32 = 2;
 const SEND_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
-const MAX_REASON: usize = 123;
 /// RFC 6455 §7.4.1, and one of our own (4000–4999) for a wrong token.
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;

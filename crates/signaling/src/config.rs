@@ -147,6 +147,13 @@ pub struct Limits {
     pub live: LiveLimits,
 }
 
+impl Limits {
+    /// A message somewhat too large is answered; one larger than this ends the connection before it is read.
+    pub(crate) fn transport_bytes(&self) -> usize {
+        self.message_bytes * 4
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

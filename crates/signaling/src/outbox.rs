@@ -13,6 +13,7 @@ struct Waiting {
     packets: VecDeque<Vec<u8>>,
     octets: usize,
     is_overflowing: bool,
+    is_hung_up: bool,
     waker: Option<Waker>,
 }
 
@@ -35,6 +36,17 @@ impl Outbox {
         fits
     }
 
+    /// Ends the client's connection.
+    pub(crate) fn hang_up(&self) {
+        let mut waiting = self.lock();
+        waiting.is_hung_up = true;
+        let waker = waiting.waker.take();
+        drop(waiting);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// What the client itself asked for, put in by its own task, which asks before whether there is room.
     pub(crate) fn push(&self, packet: Vec<u8>) {
         self.lock().put(packet);
@@ -46,6 +58,12 @@ impl Outbox {
 
     pub(crate) fn is_overflowing(&self) -> bool {
         self.lock().is_overflowing
+    }
+
+    /// Whether the client's task is to end.
+    pub(crate) fn is_over(&self) -> bool {
+        let waiting = self.lock();
+        waiting.is_overflowing || waiting.is_hung_up
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -136,6 +154,6 @@ mod tests {
         assert_eq!(next(&outbox).await.len(), 100_000);
         assert!(outbox.try_push(big.clone()), "what was read makes room");
         assert!(!outbox.is_overflowing());
-        assert!(!outbox.try_push(big) && outbox.is_overflowing());
+        assert!(!outbox.try_push(big) && outbox.is_overflowing() && outbox.is_over());
     }
 }

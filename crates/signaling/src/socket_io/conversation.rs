@@ -125,9 +125,6 @@ impl<B: Backend> Conversation<B> {
             if timer.deadline() != self.next_tick() {
                 timer.as_mut().reset(self.next_tick());
             }
-            if self.outbox.is_overflowing() {
-                return End::TooSlow;
-            }
         }
     }
 
@@ -145,6 +142,7 @@ impl<B: Backend> Conversation<B> {
                 Ok(())
             }
             Err(Ended::Gone) => Err(End::Gone),
+            Err(Ended::Over) => Err(End::TooSlow),
             Err(Ended::Violation(violation)) => Err(End::Violation(violation)),
         }
     }

@@ -14,11 +14,10 @@ pub(crate) use voice::Voice;
 
 use crate::answer::Reading;
 use crate::backend::Backend;
-use crate::config::Limits;
 use crate::connection::Connection;
 use crate::outbox::Outbox;
 use crate::server::App;
-use crate::web_socket::{self, Message, WebSocket};
+use crate::web_socket::{Handshake, Message, Stream, Upgrade};
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{Method, Request, StatusCode, Uri, header};
@@ -27,8 +26,6 @@ use axum::routing::any;
 use axum::{Json, Router};
 use conversation::{Arrival, Conversation};
 use engine::{Version, open_packet};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use polls::Entry;
 use serde::Deserialize;
 use serde_json::json;
@@ -37,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use transport::{Poke, Polling, Stream, Transport};
+use transport::{Poke, Polling, Transport};
 use uuid::Uuid;
 
 pub(crate) fn routes<B: Backend>() -> Router<App<B>> {
@@ -90,23 +87,24 @@ async fn serve<B: Backend>(app: App<B>, request: Request<Body>) -> Result<Respon
 fn open_web_socket<B: Backend>(
     app: App<B>,
     arrival: Arrival,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let (response, upgrade) = web_socket::answer(&mut request).ok_or(Refusal::BadRequest)?;
-    drop(request);
+    let (response, upgrade) = hands_shaken(request)?;
     app.tasks.clone().spawn(async move {
-        let Some(socket) = upgraded(upgrade, &app.limits).await else { return };
+        let Some(socket) = upgrade.finish(&app.limits).await else { return };
         let outbox = Arc::new(Outbox::default());
         let id = Uuid::new_v4().simple().to_string();
-        outbox.push(open_packet(arrival.version, &id, false, HEARTBEAT, ceiling(&app.limits)).into_bytes());
+        outbox.push(
+            open_packet(arrival.version, &id, false, HEARTBEAT, app.limits.transport_bytes()).into_bytes(),
+        );
         Conversation::new(app, arrival, Transport::WebSocket(socket), outbox).run().await;
     });
     Ok(response)
 }
 
-async fn upgraded(upgrade: OnUpgrade, limits: &Limits) -> Option<Box<Stream>> {
-    let upgraded = timeout(limits.request_time, upgrade).await.ok()?.ok()?;
-    Some(Box::new(WebSocket::new(TokioIo::new(upgraded), ceiling(limits))))
+fn hands_shaken(request: Request<Body>) -> Result<(Response, Upgrade), Refusal> {
+    let handshake = Handshake::read(&mut request.into_parts().0).ok_or(Refusal::BadRequest)?;
+    Ok(handshake.answer())
 }
 
 async fn open_polling<B: Backend>(app: App<B>, arrival: Arrival) -> Result<Response, Refusal> {
@@ -116,7 +114,7 @@ async fn open_polling<B: Backend>(app: App<B>, arrival: Arrival) -> Result<Respo
         app.polls.enter(&app.limits, arrival.connection.as_ref(), Entry { version, pokes: pokes.clone() });
     let seat = seat.ok_or(Refusal::TooMany)?;
     let outbox = Arc::new(Outbox::default());
-    outbox.push(open_packet(version, seat.id(), true, HEARTBEAT, ceiling(&app.limits)).into_bytes());
+    outbox.push(open_packet(version, seat.id(), true, HEARTBEAT, app.limits.transport_bytes()).into_bytes());
     let transport = Transport::Polling(Polling::new(version, poked));
     app.tasks.clone().spawn(async move {
         let _seat = seat;
@@ -133,7 +131,7 @@ async fn poll(session: Entry) -> Result<Response, Refusal> {
 }
 
 async fn post<B: Backend>(app: App<B>, session: Entry, request: Request<Body>) -> Result<Response, Refusal> {
-    let reading = Reading { most: ceiling(&app.limits), time: app.limits.request_time };
+    let reading = Reading { most: app.limits.transport_bytes(), time: app.limits.request_time };
     let body = match reading.read(request.into_body()).await {
         Ok(body) => body,
         Err(failure) => return Ok(crate::answer::Refused(failure).into_response()),
@@ -147,12 +145,11 @@ async fn post<B: Backend>(app: App<B>, session: Entry, request: Request<Body>) -
 }
 
 /// Tries a WebSocket for a client that polls ("Upgrade" of the protocol). It goes on polling until that has worked.
-fn upgrade<B: Backend>(app: App<B>, session: Entry, mut request: Request<Body>) -> Result<Response, Refusal> {
-    let (response, upgrade) = web_socket::answer(&mut request).ok_or(Refusal::BadRequest)?;
-    drop(request);
+fn upgrade<B: Backend>(app: App<B>, session: Entry, request: Request<Body>) -> Result<Response, Refusal> {
+    let (response, upgrade) = hands_shaken(request)?;
     app.tasks.clone().spawn(async move {
         let probed = async {
-            let mut socket = upgraded(upgrade, &app.limits).await?;
+            let mut socket = upgrade.finish(&app.limits).await?;
             // What is sent while it is tried; the session keeps its own.
             let outbox = Outbox::default();
             expect(&mut socket, &outbox, "2probe").await?;
@@ -230,11 +227,6 @@ pub(crate) fn read_anything(text: &str) {
         let read = engine::read_payload(version, again).map_or(0, |packets| packets.len());
         assert!(read == count || again.is_empty(), "{read} of {count}");
     }
-}
-
-/// A message somewhat too large is answered; one larger than this ends the connection before it is read.
-fn ceiling(limits: &Limits) -> usize {
-    limits.message_bytes * 4
 }
 
 /// Requests of one polling client that wait for its session.

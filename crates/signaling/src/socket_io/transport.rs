@@ -2,15 +2,11 @@
 
 use super::engine::{self, Polled, Version};
 use crate::outbox::Outbox;
-use crate::web_socket::{Ended, Message, Violation, WebSocket};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use crate::web_socket::{Ended, Message, Stream, Violation};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot};
-
-pub(super) type Stream = WebSocket<TokioIo<Upgraded>>;
 
 pub(super) enum Transport {
     Polling(Polling),
@@ -56,7 +52,7 @@ impl Transport {
                 outbox.push(b"1".to_vec());
                 while !outbox.is_empty() && poll_fn(|cx| polling.poll_next(cx, outbox)).await.is_ok() {}
             }
-            Transport::WebSocket(socket) => drop(socket.close(outbox, code).await),
+            Transport::WebSocket(socket) => drop(socket.close(outbox, code, "").await),
         }
     }
 }
@@ -85,6 +81,9 @@ impl Polling {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<Result<Said, Ended>> {
+        if outbox.is_over() {
+            return Poll::Ready(Err(Ended::Over));
+        }
         loop {
             if let Some(said) = self.said.pop_front() {
                 return Poll::Ready(Ok(match said {

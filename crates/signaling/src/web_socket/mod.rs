@@ -5,15 +5,21 @@ pub(crate) mod frame;
 mod handshake;
 
 pub(crate) use frame::Violation;
-pub(crate) use handshake::answer;
+pub(crate) use handshake::{Handshake, Upgrade};
 
 use crate::outbox::Outbox;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// Over whatever a listener accepted.
+pub(crate) type Stream = WebSocket<TokioIo<Upgraded>>;
 
 /// One connection, after its handshake.
 pub(crate) struct WebSocket<S> {
@@ -29,6 +35,8 @@ pub(crate) struct WebSocket<S> {
     is_flushed: bool,
     /// The last ping is the one that is answered (RFC 6455 §5.5.3).
     pong: Option<Vec<u8>>,
+    is_ping_due: bool,
+    was_heard: bool,
     /// Octets of one message.
     most: usize,
 }
@@ -52,6 +60,8 @@ pub(crate) enum Message {
 pub(crate) enum Ended {
     /// The client closed, or broke off.
     Gone,
+    /// Its outbox says so.
+    Over,
     Violation(Violation),
 }
 
@@ -73,6 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             written: 0,
             is_flushed: true,
             pong: None,
+            is_ping_due: false,
+            // The handshake was.
+            was_heard: true,
             most,
         }
     }
@@ -83,6 +96,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         cx: &mut Context<'_>,
         outbox: &Outbox,
     ) -> Poll<Result<Message, Ended>> {
+        if outbox.is_over() {
+            return Poll::Ready(Err(Ended::Over));
+        }
         if let Poll::Ready(Err(error)) = self.poll_send(cx, outbox) {
             return Poll::Ready(Err(error.into()));
         }
@@ -137,6 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         self.sent = 0;
         if let Some(payload) = self.pong.take() {
             frame::write(OpCode::Control(Control::Pong), &payload, &mut self.sending);
+        }
+        if std::mem::take(&mut self.is_ping_due) {
+            frame::write(OpCode::Control(Control::Ping), b"", &mut self.sending);
         }
         let sending = &mut self.sending;
         outbox.take(cx, BATCH, |packet| frame::write(OpCode::Data(Data::Text), packet, sending));
@@ -199,6 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             let mut buffer = ReadBuf::new(scratch);
             let outcome = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
             if !buffer.filled().is_empty() {
+                self.was_heard = true;
                 self.received.drain(..self.read);
                 self.received.extend_from_slice(buffer.filled());
                 self.read = 0;
@@ -213,12 +233,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         })
     }
 
+    /// A ping goes out with the next poll.
+    pub(crate) fn ping(&mut self) {
+        self.is_ping_due = true;
+    }
+
+    /// Whether anything came since this was asked last.
+    pub(crate) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.was_heard)
+    }
+
     /// Sends what waits, then a close frame, and hears the client out until it closes too (RFC 6455 §7.1.1).
-    pub(crate) async fn close(&mut self, outbox: &Outbox, code: u16) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_send(cx, outbox)).await?;
-        frame::write(OpCode::Control(Control::Close), &code.to_be_bytes(), &mut self.sending);
-        std::future::poll_fn(|cx| self.poll_send(cx, outbox)).await?;
-        while std::future::poll_fn(|cx| self.poll_next(cx, outbox)).await.is_ok() {}
+    pub(crate) async fn close(&mut self, outbox: &Outbox, code: u16, reason: &str) -> io::Result<()> {
+        poll_fn(|cx| self.poll_send(cx, outbox)).await?;
+        let reason = &reason.as_bytes()[..reason.floor_char_boundary(MAX_REASON)];
+        let payload = [&code.to_be_bytes(), reason].concat();
+        frame::write(OpCode::Control(Control::Close), &payload, &mut self.sending);
+        let nothing = Outbox::default();
+        poll_fn(|cx| self.poll_send(cx, &nothing)).await?;
+        while poll_fn(|cx| self.poll_next(cx, &nothing)).await.is_ok() {}
         Ok(())
     }
 }
@@ -237,6 +270,8 @@ thread_local! {
     /// Where octets land before it is known whose they are: one for each thread instead of one for each connection.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into());
 }
+/// A close frame has room for 123 octets of reason (RFC 6455 §5.5).
+const MAX_REASON: usize = 123;
 /// Octets framed at once: a client that takes them slowly holds no more than these and its outbox.
 const BATCH: usize = 64 * 1024;
 

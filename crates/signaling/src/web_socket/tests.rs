@@ -1,5 +1,4 @@
 use super::*;
-use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -100,13 +99,40 @@ async fn what_is_against_the_rules_ends_it() {
 }
 
 #[tokio::test]
+async fn a_ping_goes_out_and_whatever_comes_is_heard() {
+    let (mut socket, mut client, outbox) = pair(1_000);
+    socket.ping();
+    let waiting = tokio::spawn(async move {
+        let ended = next(&mut socket, &outbox).await;
+        (socket.take_heard(), socket.take_heard(), ended)
+    });
+    let mut sent = [0; 2];
+    client.read_exact(&mut sent).await.unwrap();
+    assert_eq!(&sent, b"\x89\x00");
+    client.write_all(&frame_of(0x8a, b"")).await.unwrap();
+    drop(client);
+    assert_eq!(waiting.await.unwrap(), (true, false, Err(Ended::Gone)));
+}
+
+#[tokio::test]
+async fn who_is_hung_up_on_is_ended_at_once() {
+    let (mut socket, _client, outbox) = pair(1_000);
+    let outbox = std::sync::Arc::new(outbox);
+    let other = outbox.clone();
+    let waiting = tokio::spawn(async move { next(&mut socket, &outbox).await });
+    tokio::task::yield_now().await;
+    other.hang_up();
+    assert_eq!(waiting.await.unwrap(), Err(Ended::Over));
+}
+
+#[tokio::test]
 async fn closing_waits_for_the_client_to_close() {
     let (mut socket, mut client, outbox) = pair(1_000);
     outbox.push(b"bye".to_vec());
-    let closing = tokio::spawn(async move { socket.close(&outbox, 1001).await });
-    let mut sent = [0; 9];
+    let closing = tokio::spawn(async move { socket.close(&outbox, 1001, "w\u{e4}it").await });
+    let mut sent = [0; 14];
     client.read_exact(&mut sent).await.unwrap();
-    assert_eq!(&sent, b"\x81\x03bye\x88\x02\x03\xe9");
+    assert_eq!(&sent, b"\x81\x03bye\x88\x07\x03\xe9w\xc3\xa4it");
     assert!(!closing.is_finished());
     client.write_all(&frame_of(0x88, &1001_u16.to_be_bytes())).await.unwrap();
     closing.await.unwrap().unwrap();
