@@ -15,6 +15,7 @@ pub mod feed;
 mod followers;
 pub mod link;
 pub mod monitor;
+mod priority;
 pub mod record;
 pub mod slots;
 pub mod timing;

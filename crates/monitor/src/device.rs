@@ -209,8 +209,8 @@ fn outputs(host: &Host) -> Result<Vec<(OutputDevice, Device)>, cpal::Error> {
 
 /// What PulseAudio and PipeWire, and what ALSA offers when there is nothing.
 const NOWHERE: &[&str] = &["auto_null", "null"];
-/// 20 ms: with 256 frames at once PipeWire's PulseAudio server leaves holes on a busy machine.
-const PULSE_FRAMES: u32 = 960;
+/// 30 ms, of which the server holds two: with 5 ms PipeWire's leaves holes on a busy machine, with 20 on a very busy one.
+const PULSE_FRAMES: u32 = 1440;
 /// A server that refuses does so at once.
 const QUICKLY: Duration = Duration::from_secs(1);
 const OPEN_WITHIN: Duration = Duration::from_secs(2);

@@ -18,8 +18,6 @@ fn main() -> ExitCode {
         }
     };
     greenroom_monitor::cookie::ensure();
-    // Before there is another thread: each inherits it. Allowed to few; the others make do with the buffer.
-    let _ = rustix::process::setpriority_process(None, PRIORITY);
     let output = Arc::new(Output::default());
     let player = Player::new(wanted, output.clone());
     if thread::Builder::new().name("device".into()).spawn(move || follow(player)).is_err() {
@@ -61,8 +59,6 @@ fn follow(mut player: Player) {
     }
 }
 
-/// As PipeWire asks for its own threads.
-const PRIORITY: i32 = -11;
 /// A device that was pulled out is not played on any longer than this.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SAY_EVERY: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ pub use track::Track;
 
 use crate::locked;
 use crate::monitor::{Mixer, Monitor};
+use crate::priority;
 use crate::video::Surroundings;
 use frame_ipc::now_ns;
-use rustix::process::setpriority_process;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -57,8 +57,7 @@ struct Metronome {
 
 impl Metronome {
     fn run(mut self) {
-        // Allowed to few; the others' sound is as punctual as the machine is idle.
-        let _ = setpriority_process(None, PRIORITY);
+        priority::raise_this_thread();
         let mut play_ns = next_tick(now_ns());
         loop {
             sleep_until(play_ns - LEAD_NS);
@@ -127,7 +126,5 @@ pub const LEAD_NS: u64 = 10_000_000;
 const MAX_LATE_NS: u64 = 15_000_000;
 /// More than the headphones' buffer ever holds: there it is a hole anyway.
 const MAKES_UP_FOR_NS: u64 = 200_000_000;
-/// As PipeWire asks for its own threads. `None` for a process means this thread alone (Linux's `setpriority(2)`).
-const PRIORITY: i32 = -11;
 /// Ten times a second.
 const LEVEL_TICKS: u32 = 10;

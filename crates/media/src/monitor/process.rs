@@ -3,6 +3,7 @@
 use super::Monitor;
 use crate::link::Link;
 use crate::locked;
+use crate::priority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -142,6 +143,7 @@ fn start(program: &PathBuf, wanted: &Monitoring) -> std::io::Result<(Child, Chil
         // ALSA prints what it does not find, every time it is asked.
         .stderr(Stdio::null())
         .spawn()?;
+    priority::make_real_time(&child);
     let (input, output) = (child.stdin.take(), child.stdout.take());
     let (Some(input), Some(output)) = (input, output) else {
         return Err(std::io::ErrorKind::BrokenPipe.into());
