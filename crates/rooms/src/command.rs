@@ -9,6 +9,7 @@ use wire::link::Occupant;
 use wire::ortc::{Direction, MediaKind};
 use wire::rest::RoomStatus;
 use wire::sfu::{DataProducerInfo, Notice, PeerInfo, PeerState, ProducerInfo, Role};
+use wire::webhook::Happening;
 use wire::{
     ConsumerId, DataConsumerId, DataProducerId, DisplayName, InviteId, PeerId, ProducerId, RoomId, SlotId,
     TransportId,
@@ -225,6 +226,8 @@ pub enum Effect {
         severity: Severity,
         text: String,
     },
+    /// Something that programs of the streamer's may want to know.
+    Happened(Happening),
     /// Something the dashboard shows changed; said once after any number of changes.
     RosterChanged,
 }

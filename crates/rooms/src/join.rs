@@ -12,6 +12,7 @@ use wire::dashboard::Severity;
 use wire::ortc::MediaKind;
 use wire::rest::RoomStatus;
 use wire::sfu::{Notice, PeerState, Role};
+use wire::webhook::Happening;
 use wire::{DisplayName, InviteId, PeerId, RoomId};
 
 /// What the caller's tokens amount to.
@@ -275,6 +276,7 @@ impl Rooms {
     fn enter(&mut self, seat: Seat, join: &Join) -> JoinReply {
         let id = self.seat_peer(&seat, Presence::Here(join.session));
         self.sessions.insert(join.session, id);
+        self.tell_of_peer(id, Happening::PeerJoined);
         match self.peers.get(&id).map(|peer| (peer.standing, self.peer_info(id, peer))) {
             Some((PeerState::Live, _)) => self.announce(id),
             Some((PeerState::Waiting, info)) => self.tell_hosts(&join.room, id, Notice::PeerWaiting(info)),

@@ -1,6 +1,7 @@
 //! Leaving a room: by choice, by silence, by the host's hand, or because the room closes.
 
 use crate::command::{Effect, SessionId};
+use crate::news;
 use crate::permission::asks_first;
 use crate::record::Seat;
 use crate::refusal::Refusal;
@@ -78,6 +79,7 @@ impl Rooms {
             self.sessions.remove(&session);
             self.push(Effect::CloseSession(session));
         }
+        self.tell_outside(news::gone(id, &peer, reason));
         let left = Notice::PeerLeft { peer_id: id, reason: reason.to_owned() };
         match peer.standing {
             PeerState::Live => self.tell_others(&room, id, left),

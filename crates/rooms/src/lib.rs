@@ -23,6 +23,7 @@ mod jwt;
 mod leave;
 mod live;
 mod media;
+mod news;
 mod owner;
 pub mod permission;
 mod record;

@@ -8,6 +8,7 @@ use crate::roster::{Consumer, Peer, Producer, Rooms, Transport};
 use serde_json::{Map, Value};
 use wire::ortc::{Direction, MediaKind};
 use wire::sfu::{Notice, PeerState};
+use wire::webhook::Happening;
 use wire::{ConsumerId, PeerId, ProducerId, RoomId, TransportId};
 
 /// Questions, asked before the forwarding plane makes anything.
@@ -103,6 +104,7 @@ impl Rooms {
     ) -> Result<(), Refusal> {
         self.check_produce(id, record.transport)?;
         let info = self.producer_info(producer, &record);
+        self.tell_of_track(producer, &record, Happening::PublishStarted);
         self.producers.insert(producer, record);
         if let Ok(peer) = self.live(id) {
             let room = peer.room.clone();
@@ -181,6 +183,7 @@ impl Rooms {
     /// Ends a track: whoever receives it, and the outputs, are told.
     pub(crate) fn end_producer(&mut self, id: ProducerId) {
         let Some(producer) = self.producers.remove(&id) else { return };
+        self.tell_of_track(id, &producer, Happening::PublishStopped);
         let receivers: Vec<(ConsumerId, PeerId)> = self
             .consumers
             .iter()

@@ -11,6 +11,7 @@ use crate::time::Now;
 use crate::token::InviteToken;
 use wire::rest::RoomStatus;
 use wire::sfu::{Notice, PeerState, Role};
+use wire::webhook::Happening;
 use wire::{DisplayName, InviteId, PeerId, RoomId, SlotId};
 
 impl Rooms {
@@ -101,6 +102,11 @@ impl Rooms {
         if status == Some(RoomStatus::Ended) {
             self.empty_room(&id, "The host ended the show.");
         }
+        match (status, self.room_fact(&id)) {
+            (Some(RoomStatus::Live), Some(fact)) => self.tell_outside(Happening::RoomLive(fact)),
+            (Some(RoomStatus::Ended), Some(fact)) => self.tell_outside(Happening::RoomEnded(fact)),
+            _ => {}
+        }
         self.keep_room(record)
     }
 
@@ -118,7 +124,11 @@ impl Rooms {
 
     pub(crate) fn forget_room(&mut self, id: RoomId, reason: &str) {
         self.empty_room(&id, reason);
-        self.rooms.remove(&id);
+        if let Some(fact) = self.room_fact(&id)
+            && self.rooms.remove(&id).is_some_and(|record| record.status != RoomStatus::Ended)
+        {
+            self.tell_outside(Happening::RoomEnded(fact));
+        }
         self.invites.retain(|_, invite| invite.room != id);
         self.seats.retain(|_, seat| seat.room != id);
         self.push(Effect::Keep(Change::RoomDeleted(id)));
@@ -233,6 +243,7 @@ impl Rooms {
         if let Some(slot) = slot {
             self.put_in_slot(slot, id);
         }
+        self.tell_of_peer(id, Happening::PeerAdmitted);
         if let Some(peer) = self.peers.get(&id) {
             let (peers, producers) = self.what_is_seen_by(id, peer);
             let data_producers = self.data_seen_by(id, peer);

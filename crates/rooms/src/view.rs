@@ -240,6 +240,12 @@ impl Rooms {
         self.peers.get(&peer).map(|peer| &peer.name)
     }
 
+    /// The room a peer is in, whether they are in the show, and whether their connection is.
+    pub fn whereabouts(&self, peer: PeerId) -> Option<(&RoomId, PeerState, bool)> {
+        let peer = self.peers.get(&peer)?;
+        Some((&peer.room, peer.standing, matches!(peer.presence, Presence::Here(_))))
+    }
+
     /// Says something to one peer that has a connection.
     pub fn notify(&mut self, peer: PeerId, notice: Notice) {
         self.tell(peer, notice);

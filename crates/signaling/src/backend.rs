@@ -104,6 +104,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Figures, as Prometheus reads them.
     fn metrics(&self) -> impl Future<Output = Result<String, Failure>> + Send;
 
+    /// What somebody needs who is asked for help, as a zip without secrets.
+    fn support_bundle(&self) -> impl Future<Output = Result<Vec<u8>, Failure>> + Send;
+
     fn dashboard(&self) -> impl Future<Output = Result<DashboardFeed, Failure>> + Send;
 }
 

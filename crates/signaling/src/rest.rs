@@ -15,11 +15,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
+use wire::alarm::AlarmView;
 use wire::dashboard::InviteSummary;
 use wire::monitor::{Hearing, Monitoring};
 use wire::obs::{AddToObs, AddedToObs, AllowObsControl};
 use wire::rest::*;
-use wire::{Code, Failure, InviteId, PeerId, RoomId};
+use wire::{AlarmId, Code, Failure, InviteId, PeerId, RoomId};
 
 /// Anyone may ask this, on both listeners.
 pub(crate) fn public<B: Backend>(document: Document) -> Routes<B> {
@@ -177,6 +178,40 @@ pub(crate) fn owner<B: Backend>(document: Document) -> Routes<B> {
             "/api/monitoring",
             set_monitoring::<B>,
             Op::owner("Whether the host hears the guests, and on which device.").takes::<Monitoring>(),
+        )
+        .on(
+            PUT,
+            "/api/debug",
+            set_debug::<B>,
+            Op::owner("Log more for half an hour, or no longer.").takes::<SetDebug>(),
+        )
+        .on(
+            GET,
+            "/api/support-bundle",
+            support_bundle::<B>,
+            Op::owner(
+                "What somebody needs who is asked for help: a zip without secrets, addresses and names.",
+            )
+            .answers_text("application/zip"),
+        )
+        .on(
+            POST,
+            "/api/support-bundle",
+            save_support_bundle::<B>,
+            Op::owner("The same, into this computer's folder for downloads.").answers::<SavedFile>(201),
+        )
+        .on(
+            GET,
+            "/api/alarms",
+            list_alarms::<B>,
+            Op::owner("Alarms that are raised and were not dismissed, worst first.")
+                .answers::<Vec<AlarmView>>(200),
+        )
+        .on(
+            DELETE,
+            "/api/alarms/{alarm}",
+            dismiss_alarm::<B>,
+            Op::owner("Show an alarm no longer; it comes back when its reason does."),
         )
         .on(
             POST,
@@ -369,6 +404,32 @@ async fn set_lan<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Ans
 async fn set_monitoring<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
     let asked: Monitoring = read(&app, body).await?;
     done(ask(&app, OwnerRequest::SetMonitoring(asked)).await?)
+}
+
+async fn set_debug<B: Backend>(app: State<App<B>>, _: Owner, body: Request) -> Answer {
+    let SetDebug { on } = read(&app, body).await?;
+    done(ask(&app, OwnerRequest::SetDebug(on)).await?)
+}
+
+async fn support_bundle<B: Backend>(State(app): State<App<B>>, _: Owner) -> Answer {
+    let zip = within(app.limits.answer_time, app.backend.support_bundle()).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"greenroom-support.zip\""),
+    ];
+    Ok((headers, zip).into_response())
+}
+
+async fn save_support_bundle<B: Backend>(app: State<App<B>>, _: Owner) -> Answer {
+    created(ask(&app, OwnerRequest::SaveSupportBundle).await?)
+}
+
+async fn list_alarms<B: Backend>(app: State<App<B>>, _: Owner) -> Answer {
+    done(ask(&app, OwnerRequest::ListAlarms).await?)
+}
+
+async fn dismiss_alarm<B: Backend>(app: State<App<B>>, _: Owner, Path(alarm): Path<String>) -> Answer {
+    done(ask(&app, OwnerRequest::DismissAlarm(id::<AlarmId>("alarm", &alarm)?)).await?)
 }
 
 type PeerPath = Path<(String, String)>;

@@ -27,7 +27,11 @@ async fn csrf_from_a_foreign_origin_to_the_control_api() {
     let address = server.control_addr();
     let id = "00000000-0000-4000-8000-000000000001";
     for (method, path) in owner_routes(address).await {
-        let path = path.replace("{room}", "show").replace("{invite}", id).replace("{peer}", id);
+        let path = path
+            .replace("{room}", "show")
+            .replace("{invite}", id)
+            .replace("{peer}", id)
+            .replace("{alarm}", id);
         // Even with the owner's token: a page that got hold of it is still a foreign page.
         for origin in
             [("Origin", "https://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")]

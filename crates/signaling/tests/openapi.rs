@@ -17,7 +17,11 @@ async fn every_route_in_the_document_is_served_and_refuses_those_it_says() {
         for (method, operation) in item.as_object().unwrap() {
             let method = method.to_ascii_uppercase();
             let id = "00000000-0000-4000-8000-000000000001";
-            let path = path.replace("{room}", "show").replace("{invite}", id).replace("{peer}", id);
+            let path = path
+                .replace("{room}", "show")
+                .replace("{invite}", id)
+                .replace("{peer}", id)
+                .replace("{alarm}", id);
             let answer = http(address, &method, &path, &[BEARER, JSON], "").await;
             assert!(
                 answer.status != 405 && !answer.body.contains("no such route"),

@@ -1,9 +1,9 @@
 //! The command line that `greenroom` and `greenroomd` share.
 
 use crate::config::{Config, ConfigError, RawConfig, control_address};
+use crate::logging;
 use clap::Parser;
 use std::path::PathBuf;
-use tracing_subscriber::EnvFilter;
 
 /// Remote guests in OBS, from your own computer.
 ///
@@ -29,7 +29,7 @@ pub struct Options {
 
 const AFTER_HELP: &str = "\
 Environment:
-  RUST_LOG          what is logged, e.g. `info` (the default), `debug`, `greenroom_studio=trace`
+  RUST_LOG          what is logged, e.g. `info`, `debug`, `greenroom_studio=trace`. Overrides `logging.filter`
   XDG_DATA_HOME     where data is kept unless --data-dir says otherwise
   XDG_RUNTIME_DIR   where the socket for the OBS plugin is
 
@@ -49,25 +49,17 @@ impl Options {
         if let Some(listen) = &self.listen {
             config.control_listen = control_address(listen)?;
         }
+        if let Some(logging) = logging::current() {
+            logging.use_filter(&config.log_filter);
+        }
         Ok(config)
     }
 }
 
-/// Logs to the error stream; call once.
+/// Logs to the error stream, by the environment's filter until the settings are read; call once.
 pub fn start_logging(options: &Options) {
-    let filter = match EnvFilter::try_from_default_env() {
-        // Below this, libraries log whole frames, tokens among them.
-        Ok(asked) => signaling::LOG_CEILING.parse().into_iter().fold(asked, EnvFilter::add_directive),
-        Err(_) => EnvFilter::new(DEFAULT_FILTER),
-    };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second subscriber (in tests) is refused; the first stays.
-    let _ = if options.json_logs { builder.json().try_init() } else { builder.try_init() };
+    logging::start(options.json_logs);
 }
-
-/// The DTLS library warns of every extension of a browser's ClientHello that it does not know, the SCTP library of every
-/// packet that a client makes up.
-const DEFAULT_FILTER: &str = "info,rtc_dtls=error,sctp_proto=error";
 
 /// Waits for Ctrl-C or SIGTERM.
 pub async fn termination() {

@@ -2,10 +2,12 @@
 //!
 //! `config.example.toml` at the top of the repository documents every key; a test holds it equal to [`Config::default`].
 
+mod alarms;
 mod auth;
 mod limits;
 mod listen;
 mod srs;
+mod webhooks;
 
 pub use auth::{AuthConfig, RawAuth};
 pub use listen::RawListen;
@@ -13,9 +15,13 @@ pub use srs::{RawSrs, SrsConfig};
 
 pub(crate) use self::listen::control_address;
 
+use self::alarms::RawAlarms;
 use self::limits::{PerPeer, RawLimits, RawSwarm};
+use self::webhooks::RawWebhook;
 use crate::certificate::CertificateFiles;
+use crate::logging;
 use crate::worker::MAX_WORKERS;
+use operations::{AlarmRules, WebhookConfig};
 use serde::Deserialize;
 use signaling::{Limits, SwarmAccess};
 use std::net::{IpAddr, SocketAddr};
@@ -69,6 +75,10 @@ pub struct Config {
     pub per_peer: PerPeer,
     /// The share of this computer's memory above which nobody new is let in.
     pub memory_percent: u64,
+    pub alarms: AlarmRules,
+    pub webhooks: Vec<WebhookConfig>,
+    /// What is logged, as `RUST_LOG` would say it.
+    pub log_filter: String,
 }
 
 /// Where the parts around OBS are found; `None` means the usual place.
@@ -92,6 +102,15 @@ pub struct RawConfig {
     pub obs: RawObs,
     pub swarm: RawSwarm,
     pub limits: RawLimits,
+    pub alarms: RawAlarms,
+    pub webhooks: Vec<RawWebhook>,
+    pub logging: RawLogging,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLogging {
+    pub filter: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -192,6 +211,9 @@ impl Config {
             limits: Limits::default(),
             per_peer: PerPeer::default(),
             memory_percent: 50,
+            alarms: AlarmRules::default(),
+            webhooks: Vec::new(),
+            log_filter: logging::DEFAULT_FILTER.to_owned(),
         }
     }
 
@@ -248,6 +270,13 @@ impl Config {
             ObsConfig { media_worker: raw.obs.media_worker, plugin: raw.obs.plugin, socket: raw.obs.socket };
         config.swarm = raw.swarm.check_into(&mut config.limits)?;
         raw.limits.check_into(&mut config)?;
+        config.alarms = raw.alarms.check()?;
+        config.webhooks = webhooks::check(raw.webhooks)?;
+        if let Some(filter) = raw.logging.filter {
+            let allowed = "directives like \"info,greenroom_studio=debug\"";
+            logging::check(&filter).map_err(|_| value("logging.filter", &filter, allowed))?;
+            config.log_filter = filter;
+        }
         config.limits.live.grace = config.grace;
         Ok(config)
     }
@@ -322,6 +351,7 @@ mod tests {
         );
         assert!(config.certificate.is_some_and(|files| files.name.is_some()));
         assert!(!config.ice_servers.is_empty() && !config.announced.is_empty() && config.auth.is_some());
+        assert!(!config.webhooks.is_empty());
         assert!(config.srs.rtmp.is_some() && config.srs.http.is_some() && config.srs.api.is_some());
     }
 
@@ -348,6 +378,10 @@ mod tests {
             ("[swarm]\naccess = 'all'", "`swarm.access` is `all`"),
             ("[limits]\nmemory_percent = 0", "`limits.memory_percent` is `0`, but must be 1 to 95"),
             ("[limits]\ntransports_per_peer = 1", "`limits.transports_per_peer`"),
+            ("[alarms]\ncpu_percent = 5", "20 to 100"),
+            ("[[webhooks]]\nurl = 'ftp://x'\nsecret = 'y'", "`webhooks.url` is `…`"),
+            ("[[webhooks]]\nurl = 'http://x'\nsecret = 'geheim'", "`webhooks.secret` is `…`"),
+            ("[logging]\nfilter = 'a=loud'", "`logging.filter` is `a=loud`"),
             ("[limits]\nrefusals = 0", "`limits.refusals` is `0`"),
         ] {
             let error = parse(text).unwrap_err();

@@ -3,6 +3,8 @@
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::doors::{DoorPlan, Doors};
+use crate::host::watch_host;
+use crate::logging;
 use crate::memory;
 use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
@@ -10,17 +12,20 @@ use crate::obs_install::ObsInstall;
 use crate::obs_watch::ObsWatch;
 use crate::places;
 use crate::provider_keys;
-use crate::stage::{Outside, Parts, SendLimits, Stage, StudioHandle};
+use crate::stage::{AlarmParts, Outside, Parts, SendLimits, Stage, StudioHandle};
 use crate::store::{Opened, Store};
 use crate::stun_servers;
+use crate::support::Settings;
 use crate::worker::{WorkerConfig, WorkerPool};
 use anyhow::Context;
+use operations::{Patience, Webhooks};
 use outputs::obs::MediaHandle;
 use rooms::{Limits, Now, OwnerToken, Rooms, Saved, Setup};
 use signaling::{AllowedOrigins, Server, Tally};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wire::rest::Recovered;
@@ -34,6 +39,7 @@ pub(crate) struct Engine {
     workers: WorkerPool,
     store: Store,
     stage: JoinHandle<()>,
+    webhooks: Webhooks,
 }
 
 impl Engine {
@@ -93,6 +99,15 @@ impl Engine {
         let (doors, addresses) = Doors::new(plan, store.clone());
         let is_full = memory::watch(config.memory_percent);
 
+        let tally = Tally::default();
+        let connection_limit = config.limits.connections;
+        let alarms = AlarmParts {
+            rules: config.alarms.clone(),
+            tally: tally.clone(),
+            connection_limit,
+            host: watch_host(config.data_dir.clone()),
+        };
+        let webhooks = Webhooks::start(config.webhooks.clone(), Patience::default())?;
         let parts = Parts {
             rooms,
             clock,
@@ -114,16 +129,22 @@ impl Engine {
                 usual: config.max_incoming_bitrate,
                 on_air: config.max_incoming_bitrate_on_air,
             },
+            alarms,
+            webhooks: webhooks.clone(),
+            debug_until: match logging::current() {
+                Some(logging) => logging.debug_until(),
+                None => watch::Sender::new(None).subscribe(),
+            },
         };
-        let tally = Tally::default();
         let outside = Outside {
             doors: doors.clone(),
             obs,
             steering,
             monitor,
             tally: tally.clone(),
-            connection_limit: config.limits.connections,
+            connection_limit,
             is_full,
+            settings: Settings::of(&config),
         };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await?;
         let stage = tokio::spawn(stage.run());
@@ -144,7 +165,7 @@ impl Engine {
         tokio::spawn(Doors::keep_certificate(Arc::downgrade(&doors)));
         let ports: Vec<u16> = workers.iter().map(|worker| worker.media_address().port()).collect();
         tracing::info!(control = %server.control_addr(), media = ?ports, "Greenroom is ready");
-        Ok(Self { server, handle, owner, media, workers, store, stage })
+        Ok(Self { server, handle, owner, media, workers, store, stage, webhooks })
     }
 
     pub fn control_addr(&self) -> SocketAddr {
@@ -191,6 +212,10 @@ impl Engine {
         self.stage.abort();
         // Ended by the line above or by itself.
         let _ = self.stage.await;
+        let left = self.webhooks.finish(LAST_WEBHOOKS).await;
+        if left > 0 {
+            tracing::warn!(left, "webhooks were not delivered");
+        }
         self.store.close().await;
         tracing::info!("Greenroom has ended");
     }
@@ -223,5 +248,7 @@ fn start_media(config: &Config, workers: WorkerPool) -> (MediaHandle, outputs::o
 const RESUME_IN: Duration = Duration::from_secs(2);
 /// Notices are on their way through each socket's own task.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+/// For webhooks of the last moment; those of an endpoint that is down are given up.
+const LAST_WEBHOOKS: Duration = Duration::from_millis(500);
 /// For the system to end a process that was killed.
 const KILL_TIME: Duration = Duration::from_millis(500);

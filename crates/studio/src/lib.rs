@@ -6,6 +6,8 @@ mod clock;
 pub mod config;
 mod doors;
 mod engine;
+mod host;
+pub mod logging;
 mod memory;
 mod metrics;
 mod monitoring;
@@ -20,6 +22,7 @@ pub mod stage;
 pub mod store;
 mod studio;
 mod stun_servers;
+mod support;
 mod watched;
 pub mod worker;
 

@@ -5,6 +5,7 @@ use crate::stage::figures::{Figures, Stream};
 use operations::exposition::{Exposition, Histogram, Kind};
 use sfu::Totals;
 use signaling::tally::{BOUNDS, Place, Tally};
+use wire::alarm::AlarmKind;
 use wire::dashboard::OutputStatus;
 use wire::obs::{ObsControl, Recording};
 
@@ -26,6 +27,8 @@ impl Scrape<'_> {
         self.forwarding(&mut page);
         self.streams(&mut page);
         self.outputs(&mut page);
+        self.alarms(&mut page);
+        self.webhooks(&mut page);
         self.process(&mut page);
         page.finish()
     }
@@ -209,6 +212,52 @@ impl Scrape<'_> {
         page.single("greenroom_obs_recording", Gauge, "Whether OBS records.", u8::from(recording));
     }
 
+    fn alarms(&self, page: &mut Exposition) {
+        let mut alarms = page.family("greenroom_alarms", Kind::Gauge, "Alarms that are raised, by kind.");
+        for (kind, name) in ALARMS {
+            let raised = self.figures.alarms.get(&kind).copied().unwrap_or_default();
+            alarms.sample(&[("kind", name)], raised);
+        }
+        if let Some(busy) = self.figures.host.cpu_busy {
+            let help = "Share of this computer's processor time in use, by anybody, 0 to 1.";
+            page.single("greenroom_host_cpu_busy_ratio", Kind::Gauge, help, busy);
+        }
+        if let Some(free) = self.figures.host.disk_free_bytes {
+            let help = "Room on the disk with Greenroom's data.";
+            page.single("greenroom_disk_free_bytes", Kind::Gauge, help, free);
+        }
+    }
+
+    /// The number is the place in the settings, from 1. An address' path is a secret, and its host is enough.
+    fn webhooks(&self, page: &mut Exposition) {
+        if self.figures.webhooks.is_empty() {
+            return;
+        }
+        let help = "Messages to webhooks by what became of them; lost: too many waited already.";
+        let mut messages = page.family("greenroom_webhook_messages_total", Kind::Counter, help);
+        for (number, status) in (1..).zip(&self.figures.webhooks) {
+            let number = i32::to_string(&number);
+            for (result, count) in
+                [("delivered", status.delivered), ("given-up", status.given_up), ("lost", status.lost)]
+            {
+                let labels = [("endpoint", number.as_str()), ("host", &status.host), ("result", result)];
+                messages.sample(&labels, count);
+            }
+        }
+        let help = "Attempts to deliver one that failed.";
+        let mut failed = page.family("greenroom_webhook_failed_attempts_total", Kind::Counter, help);
+        for (number, status) in (1..).zip(&self.figures.webhooks) {
+            let number = i32::to_string(&number);
+            failed.sample(&[("endpoint", &number), ("host", &status.host)], status.failed_attempts);
+        }
+        let help = "Messages that wait, or are being tried.";
+        let mut waiting = page.family("greenroom_webhook_waiting", Kind::Gauge, help);
+        for (number, status) in (1..).zip(&self.figures.webhooks) {
+            let number = i32::to_string(&number);
+            waiting.sample(&[("endpoint", &number), ("host", &status.host)], status.waiting);
+        }
+    }
+
     fn process(&self, page: &mut Exposition) {
         use Kind::{Counter, Gauge};
         let Some(process) = self.process else { return };
@@ -225,3 +274,14 @@ impl Scrape<'_> {
         page.single("process_start_time_seconds", Gauge, help, process.started_seconds);
     }
 }
+
+/// All of them: a kind that is not raised is told as 0.
+const ALARMS: [(AlarmKind, &str); 7] = [
+    (AlarmKind::Connections, "connections"),
+    (AlarmKind::GuestQuality, "guest-quality"),
+    (AlarmKind::MediaWorker, "media-worker"),
+    (AlarmKind::ObsLost, "obs-lost"),
+    (AlarmKind::Disk, "disk"),
+    (AlarmKind::Cpu, "cpu"),
+    (AlarmKind::Webhook, "webhook"),
+];

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("greenroom-rooms", &["greenroom-wire"]),
     ("greenroom-sfu", &["greenroom-wire", "greenroom-rtp"]),
     ("greenroom-signaling", &["greenroom-wire", "greenroom-rooms"]),
-    ("greenroom-operations", &[]),
+    ("greenroom-operations", &["greenroom-wire"]),
     ("greenroom-outputs", &["greenroom-wire"]),
     ("greenroom-media", &["greenroom-wire", "greenroom-rtp", "greenroom-frame-ipc"]),
     ("greenroom-monitor", &["greenroom-wire"]),
@@ -45,6 +45,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rtc-dtls", "greenroom-sfu"),
     ("rtc-shared", "greenroom-sfu"),
     ("sctp-proto", "greenroom-sfu"),
+    ("reqwest", "greenroom-operations"),
     ("rusqlite", "greenroom-studio"),
     ("quinn-udp", "greenroom-studio"),
 ];

@@ -4,6 +4,7 @@
 //! as JSON text, and binary messages: one preview each, `[id: 16 bytes][JPEG]`; the id is
 //! the peer's, or that of the producer of a shared screen.
 
+use crate::alarm::AlarmView;
 use crate::ids::*;
 use crate::link::Steadiness;
 use crate::monitor::{Hearing, MonitoringView};
@@ -45,6 +46,10 @@ pub struct Snapshot {
     pub media_worker: OutputStatus,
     pub lan: LanView,
     pub monitoring: MonitoringView,
+    /// More is logged until then: RFC 3339 in UTC.
+    pub debug_until: Option<String>,
+    /// What needs the streamer now, worst first.
+    pub alarms: Vec<AlarmView>,
     /// Plain sentences for the streamer, newest last.
     pub notes: Vec<Note>,
 }
@@ -220,7 +225,7 @@ pub struct Note {
     pub severity: Severity,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, TS, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[ts(export)]
 pub enum Severity {

@@ -60,6 +60,8 @@ id! {
     DataProducerId
     /// One data channel a client receives on.
     DataConsumerId
+    /// One alarm, from when it is raised until it is over.
+    AlarmId
     /// One connection in the swarms, as others know it.
     SwarmPeerId
     /// One invite; its token is another, secret string.

@@ -1,5 +1,6 @@
 //! REST requests and answers.
 
+use crate::alarm::AlarmView;
 use crate::dashboard::InviteSummary;
 use crate::ids::*;
 use crate::link::Steadiness;
@@ -259,6 +260,25 @@ pub enum OwnerRequest {
     UndoAddToObs,
     SetLanAccess(bool),
     SetMonitoring(Monitoring),
+    ListAlarms,
+    DismissAlarm(AlarmId),
+    /// Log more for a while, or no longer.
+    SetDebug(bool),
+    SaveSupportBundle,
+}
+
+/// `PUT /api/debug`.
+#[derive(Clone, Copy, Debug, Deserialize, TS, JsonSchema)]
+#[ts(export)]
+pub struct SetDebug {
+    pub on: bool,
+}
+
+/// Where something was put on this computer.
+#[derive(Clone, Debug, Serialize, TS, JsonSchema)]
+#[ts(export)]
+pub struct SavedFile {
+    pub path: String,
 }
 
 /// The answer to an [`OwnerRequest`], serialised bare.
@@ -273,5 +293,7 @@ pub enum OwnerReply {
     PlayUrls(PlayUrls),
     StreamState(StreamState),
     AddedToObs(AddedToObs),
+    Alarms(Vec<AlarmView>),
+    SavedFile(SavedFile),
     Done {},
 }

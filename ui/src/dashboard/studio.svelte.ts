@@ -3,6 +3,7 @@
 import { DashboardClient, type Link } from '../lib/dashboard-client';
 import { slugOf } from '../lib/link';
 import type { AddToObs } from '../lib/wire/AddToObs';
+import type { AlarmId } from '../lib/wire/AlarmId';
 import type { CreateInvite } from '../lib/wire/CreateInvite';
 import type { GuestView } from '../lib/wire/GuestView';
 import type { Hearing } from '../lib/wire/Hearing';
@@ -39,6 +40,8 @@ export class Studio {
   levels: ReadonlyMap<PeerId, Level> = $state.raw(new Map());
   fresh: FreshInvite | null = $state.raw(null);
   problem = $state('');
+  /** Where the last support bundle was put. */
+  savedBundle = $state('');
   /** What is under way, by name; its controls wait. */
   busy: ReadonlySet<string> = $state.raw(new Set());
   #chosen: RoomId | null = $state(null);
@@ -167,6 +170,23 @@ export class Studio {
 
   monitor(wanted: Monitoring): Promise<boolean> {
     return this.#do('monitoring', client => client.monitor(wanted));
+  }
+
+  /** Of an alarm: the streamer has seen it. */
+  dismiss(alarm: AlarmId): Promise<boolean> {
+    return this.#do(`alarm-${alarm}`, client => client.dismissAlarm(alarm));
+  }
+
+  /** Whether more is logged, for a while. */
+  debug(on: boolean): Promise<boolean> {
+    return this.#do('debug', client => client.debug(on));
+  }
+
+  saveSupportBundle(): Promise<boolean> {
+    this.savedBundle = '';
+    return this.#do('support-bundle', async client => {
+      this.savedBundle = (await client.saveSupportBundle()).path;
+    });
   }
 
   setLanAccess(on: boolean): Promise<boolean> {

@@ -5,6 +5,7 @@ import { Emitter } from './emitter';
 import { ConnectionLost, Refusal, isFailure } from './failure';
 import type { AddedToObs } from './wire/AddedToObs';
 import type { AddToObs } from './wire/AddToObs';
+import type { AlarmId } from './wire/AlarmId';
 import type { AllowObsControl } from './wire/AllowObsControl';
 import type { AssignSlot } from './wire/AssignSlot';
 import type { CreateInvite } from './wire/CreateInvite';
@@ -20,6 +21,8 @@ import type { Monitoring } from './wire/Monitoring';
 import type { MutePeer } from './wire/MutePeer';
 import type { PeerId } from './wire/PeerId';
 import type { RoomId } from './wire/RoomId';
+import type { SavedFile } from './wire/SavedFile';
+import type { SetDebug } from './wire/SetDebug';
 import type { SlotId } from './wire/SlotId';
 import type { Snapshot } from './wire/Snapshot';
 import type { Steadiness } from './wire/Steadiness';
@@ -124,6 +127,19 @@ export class DashboardClient extends Emitter<DashboardEvents> {
 
   async remove(room: RoomId, peer: PeerId): Promise<void> {
     await this.#call('DELETE', `/api/rooms/${room}/peers/${peer}`);
+  }
+
+  async debug(on: boolean): Promise<void> {
+    await this.#call('PUT', '/api/debug', { on } satisfies SetDebug);
+  }
+
+  saveSupportBundle(): Promise<SavedFile> {
+    return this.#call('POST', '/api/support-bundle');
+  }
+
+  /** It is shown no longer; it comes back when its reason does. */
+  async dismissAlarm(alarm: AlarmId): Promise<void> {
+    await this.#call('DELETE', `/api/alarms/${alarm}`);
   }
 
   async installObsPlugin(): Promise<void> {

@@ -4,6 +4,7 @@ mod data;
 mod entering;
 mod idle;
 mod introductions;
+mod news;
 mod permission;
 mod random_walk;
 mod show;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use wire::link::Occupant;
 use wire::ortc::{Direction, MediaKind};
 use wire::sfu::{Notice, PeerState, Role};
+use wire::webhook::Happening;
 use wire::{
     ConsumerId, DataConsumerId, DataProducerId, DisplayName, PeerId, ProducerId, RoomId, SlotId, TransportId,
 };
@@ -21,6 +22,7 @@ pub struct World {
     pub closed: Vec<SessionId>,
     /// Pauses and closings of media, as words.
     pub media: Vec<String>,
+    pub happened: Vec<Happening>,
     ids: u128,
 }
 
@@ -66,6 +68,7 @@ impl World {
             notes: Vec::new(),
             closed: Vec::new(),
             media: Vec::new(),
+            happened: Vec::new(),
             ids: (1 << 100) + (u128::from(life) << 64),
         };
         world.settle();
@@ -141,6 +144,7 @@ impl World {
                 Effect::CloseConsumer(id) => self.media.push(format!("close {id}")),
                 Effect::CloseDataProducer(id) => self.media.push(format!("close {id}")),
                 Effect::CloseDataConsumer(id) => self.media.push(format!("close {id}")),
+                Effect::Happened(happening) => self.happened.push(happening),
                 Effect::RoomClosed(_) | Effect::RosterChanged => {}
             }
         }

@@ -277,6 +277,10 @@ impl Backend for Studio {
         }
     }
 
+    async fn support_bundle(&self) -> Result<Vec<u8>, Failure> {
+        Ok(b"PK".to_vec())
+    }
+
     async fn metrics(&self) -> Result<String, Failure> {
         Ok("# TYPE up gauge\nup 1\n".into())
     }

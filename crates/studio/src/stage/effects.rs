@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 use wire::sfu::Notice;
+use wire::webhook::Happening;
 use wire::{Code, ConsumerId, DataConsumerId, DataProducerId, Failure, ProducerId, TransportId};
 
 /// Where each session's notices go.
@@ -146,6 +147,7 @@ impl Stage {
                     steps.extend(self.placement.remove(&room).map(MediaStep::CloseRouter))
                 }
                 Effect::Note { severity, text } => self.board.note(self.clock.note(severity, text)),
+                Effect::Happened(happening) => self.tell_outside(&happening),
                 Effect::RosterChanged => self.board.touch(),
             }
         }
@@ -154,6 +156,13 @@ impl Stage {
         self.sync_observed().await;
         for session in gone {
             let _ = self.rooms.handle(self.clock.now(), Command::Disconnected(session));
+        }
+    }
+
+    /// Webhooks never hold anybody up.
+    pub(super) fn tell_outside(&self, happening: &Happening) {
+        if !self.webhooks.is_empty() {
+            self.webhooks.send(&rooms::rfc3339(self.clock.now().unix_ms), happening);
         }
     }
 

@@ -1,9 +1,12 @@
 //! What there is at this moment, gathered for those who watch over the engine.
 
 use super::Stage;
+use crate::host::Host;
+use operations::EndpointStatus;
 use sfu::Totals;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use wire::alarm::AlarmKind;
 use wire::dashboard::{ObsView, OutputStatus};
 use wire::ortc::MediaKind;
 use wire::rest::RoomStatus;
@@ -26,6 +29,9 @@ pub(crate) struct Figures {
     pub slots: u8,
     pub slots_taken: usize,
     pub obs: ObsView,
+    pub alarms: BTreeMap<AlarmKind, usize>,
+    pub host: Host,
+    pub webhooks: Vec<EndpointStatus>,
 }
 
 /// One encoding of a track that a peer sends.
@@ -85,6 +91,9 @@ impl Stage {
             media_status: self.media_status.borrow().clone(),
             media_restarts: *self.media_events.restarts.borrow(),
             media: self.feeds.figures,
+            alarms: self.desk.counts(),
+            host: self.desk.host(),
+            webhooks: self.webhooks.statuses(),
             obs: ObsView {
                 sources: self.feeds.readers,
                 mismatch: self.feeds.mismatch,

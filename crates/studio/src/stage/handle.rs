@@ -1,13 +1,17 @@
 //! The way to the stage, for signaling and everybody else.
 
 use super::figures::Figures;
+use crate::clock::Clock;
 use crate::doors::Doors;
+use crate::logging;
 use crate::metrics::Scrape;
 use crate::monitoring::MonitorSwitch;
 use crate::obs_control::ObsSteering;
 use crate::obs_install::InstallError;
 use crate::obs_watch::ObsWatch;
 use crate::process::Process;
+use crate::support::{self, Settings};
+use operations::redact::Known;
 use rooms::{Grant, OwnerToken};
 use signaling::{Backend, Caller, DashboardFeed, Outbox, Preview, SessionId, Tally};
 use std::collections::BTreeMap;
@@ -15,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::dashboard::{Level, Snapshot};
-use wire::rest::{Health, OwnerReply, OwnerRequest, RoomDetails, RoomSummary};
+use wire::rest::{Health, OwnerReply, OwnerRequest, RoomDetails, RoomSummary, SavedFile};
 use wire::sfu::{JoinRoom, Joined, PeerReply, PeerRequest};
 use wire::{Code, Failure, RoomId};
 
@@ -43,6 +47,7 @@ pub struct Outside {
     pub connection_limit: usize,
     /// Whether memory is short. *State* kind.
     pub is_full: watch::Receiver<bool>,
+    pub(crate) settings: Settings,
 }
 
 /// The closed list of what may be asked of the stage.
@@ -71,6 +76,7 @@ pub(super) enum Request {
     LiveViewers(BTreeMap<RoomId, u32>),
     Health(oneshot::Sender<Health>),
     Figures(oneshot::Sender<Box<Figures>>),
+    Known(oneshot::Sender<Known>),
     Rooms(oneshot::Sender<Vec<RoomSummary>>),
     Room(RoomId, Answer<RoomDetails>),
     /// *Media* kind: when full, pictures are dropped.
@@ -127,6 +133,21 @@ impl StudioHandle {
     }
 }
 
+impl StudioHandle {
+    async fn save_support_bundle(&self) -> Result<OwnerReply, Failure> {
+        let zip = self.support_bundle().await?;
+        let settings = self.outside.settings.clone();
+        let at = rooms::rfc3339(Clock::start().now().unix_ms);
+        let saved = tokio::task::spawn_blocking(move || support::save(&settings, &zip, &at)).await;
+        match saved.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(path) => Ok(OwnerReply::SavedFile(SavedFile { path: path.display().to_string() })),
+            Err(error) => {
+                Err(Failure::new(Code::Internal, format!("The support bundle could not be saved: {error}.")))
+            }
+        }
+    }
+}
+
 fn closing() -> Failure {
     Failure::new(Code::ServerClosing, "Greenroom is closing.")
 }
@@ -164,6 +185,11 @@ impl Backend for StudioHandle {
                 return self.outside.steering.add(what).await.map(OwnerReply::AddedToObs);
             }
             OwnerRequest::UndoAddToObs => self.outside.steering.undo().await?,
+            OwnerRequest::SetDebug(on) => match logging::current() {
+                Some(logging) => logging.debug(on),
+                None => return Err(Failure::new(Code::Internal, "This program logs by itself.")),
+            },
+            OwnerRequest::SaveSupportBundle => return self.save_support_bundle().await,
             OwnerRequest::InstallObsPlugin => self.outside.obs.install().await.map_err(plugin_failure)?,
             OwnerRequest::RemoveObsPlugin => self.outside.obs.remove().await.map_err(plugin_failure)?,
             request => {
@@ -226,6 +252,20 @@ impl Backend for StudioHandle {
         let Outside { tally, connection_limit, .. } = &self.outside;
         let process = Process::read();
         Ok(Scrape { figures: &figures, tally, connection_limit: *connection_limit, process }.text())
+    }
+
+    async fn support_bundle(&self) -> Result<Vec<u8>, Failure> {
+        let mut known = self.ask(Request::Known).await?;
+        known.secrets.push(self.owner.reveal().to_owned());
+        let metrics = self.metrics().await.unwrap_or_else(|failure| failure.error);
+        let (settings, snapshot) = (self.outside.settings.clone(), self.snapshot.borrow().clone());
+        let log = logging::current().map(|logging| logging.tail()).unwrap_or_default();
+        // Off the runtime's threads: it takes a while.
+        let packed =
+            tokio::task::spawn_blocking(move || support::bundle(&settings, known, &snapshot, metrics, log));
+        packed
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(Code::Internal, "The support bundle could not be made.")))
     }
 
     async fn rooms(&self) -> Result<Vec<RoomSummary>, Failure> {

@@ -2,6 +2,7 @@
 //!
 //! One task, one mailbox. Everybody else holds a [`StudioHandle`].
 
+mod alarms;
 mod attention;
 mod by_name;
 mod data;
@@ -11,6 +12,7 @@ pub(crate) mod figures;
 mod follow;
 mod handle;
 mod hearing;
+mod names;
 mod outputs;
 mod owner;
 mod paths;
@@ -24,6 +26,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use alarms::AlarmParts;
 pub use handle::{Outside, StudioHandle};
 pub use priorities::SendLimits;
 
@@ -34,11 +37,14 @@ use crate::provider_keys::ProviderKeys;
 use crate::store::Store;
 use crate::worker::{WorkerEvent, WorkerGone, WorkerPool};
 use ::outputs::obs::{MediaEvents, MediaHandle};
+use alarms::AlarmDesk;
 use attention::Attention;
 use delays::Delays;
 use effects::Outboxes;
 use handle::Request;
 use hearing::Hearings;
+use names::Names;
+use operations::Webhooks;
 use outputs::{Feeds, PreviewHub};
 use paths::Paths;
 use placement::Placement;
@@ -80,6 +86,9 @@ pub struct Parts {
     pub srs: SrsConfig,
     pub recovered: Option<Recovered>,
     pub send_limits: SendLimits,
+    pub alarms: AlarmParts,
+    pub webhooks: Webhooks,
+    pub debug_until: watch::Receiver<Option<String>>,
 }
 
 pub struct Stage {
@@ -117,6 +126,10 @@ pub struct Stage {
     send_limits: SendLimits,
     priorities: Priorities,
     board: Board,
+    desk: AlarmDesk,
+    webhooks: Webhooks,
+    debug_until: watch::Receiver<Option<String>>,
+    names: Names,
     closing: bool,
     /// Why the engine is not healthy, if it is not.
     store_problem: Option<String>,
@@ -173,6 +186,10 @@ impl Stage {
             send_limits: parts.send_limits,
             priorities: Priorities::default(),
             board: Board::new(snapshot),
+            desk: AlarmDesk::new(parts.alarms),
+            webhooks: parts.webhooks,
+            debug_until: parts.debug_until,
+            names: Names::default(),
             closing: false,
             store_problem: None,
         };
@@ -202,6 +219,7 @@ impl Stage {
                 Ok(()) = self.addresses.changed() => self.board.touch(),
                 Ok(()) = self.obs.changed() => self.board.touch(),
                 Ok(()) = self.obs_control.changed() => self.board.touch(),
+                Ok(()) = self.debug_until.changed() => self.board.touch(),
                 Ok(()) = self.monitoring.changed() => self.board.touch(),
                 Ok(()) = self.is_full.changed() => self.on_memory(),
                 Some(keys) = next_keys(self.provider.as_mut()) => self.on_provider_keys(keys),
@@ -245,6 +263,7 @@ impl Stage {
             }
             Request::Health(answer) => drop(answer.send(self.health())),
             Request::Figures(answer) => drop(answer.send(Box::new(self.figures().await))),
+            Request::Known(answer) => drop(answer.send(self.known())),
             Request::Rooms(answer) => drop(answer.send(self.rooms.active_rooms())),
             Request::Room(room, answer) => {
                 let details = self.room_details(&room).await;

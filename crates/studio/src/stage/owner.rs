@@ -25,6 +25,8 @@ impl Stage {
             OwnerRequest::StreamState(room) => {
                 return Ok(OwnerReply::StreamState(self.stream_state(&room).await?));
             }
+            OwnerRequest::ListAlarms => return Ok(OwnerReply::Alarms(self.desk.shown())),
+            OwnerRequest::DismissAlarm(id) => return self.dismiss_alarm(id),
             OwnerRequest::CreateInvite(room, asked) => return self.create_invite(room, asked).await,
             OwnerRequest::CreateRoom(CreateRoom { room_id, title, is_private }) => {
                 let title = title.as_deref().map(Title::parse).transpose()?;
@@ -70,7 +72,9 @@ impl Stage {
             | OwnerRequest::SetMonitoring(_)
             | OwnerRequest::AllowObsControl(_)
             | OwnerRequest::AddToObs(_)
-            | OwnerRequest::UndoAddToObs => {
+            | OwnerRequest::UndoAddToObs
+            | OwnerRequest::SetDebug(_)
+            | OwnerRequest::SaveSupportBundle => {
                 return Err(Failure::new(Code::Internal, "This is not the stage's to do."));
             }
         };

@@ -40,6 +40,7 @@ impl Stage {
             return Err(failure);
         }
         self.tell_speaker(joined.peer).await;
+        self.names.note(joined.display_name.as_str());
         tracing::debug!(room = %joined.room, peer = %joined.peer, resumed = joined.resumed, "joined");
         Ok(Joined {
             peer_id: joined.peer,
@@ -162,6 +163,7 @@ impl Stage {
                 self.change(session, PeerCommand::RaiseHand(raised)).await
             }
             PeerRequest::SetDisplayName(SetDisplayName { display_name }) => {
+                self.names.note(display_name.as_str());
                 self.change(session, PeerCommand::SetDisplayName(display_name)).await
             }
             PeerRequest::Signal(Signal { to, signal }) => {

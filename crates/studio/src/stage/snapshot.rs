@@ -86,6 +86,8 @@ impl Stage {
             media_worker: self.media_status.borrow().clone(),
             lan: self.addresses.borrow().lan.clone(),
             monitoring: self.monitoring_view(),
+            debug_until: self.debug_until.borrow().clone(),
+            alarms: self.desk.shown(),
             notes: self.board.notes.iter().cloned().collect(),
         }
     }
@@ -113,6 +115,7 @@ impl Stage {
         self.forget_viewers();
         self.sync_detail().await;
         self.placement.sample(&self.workers);
+        self.sync_alarms();
         self.rooms.tidy(self.clock.now());
         let measured = self.measure().await;
         if measured.is_empty() && self.quality.is_empty() {

@@ -78,6 +78,12 @@ impl Engine {
         let rooms = Rooms::restore(setup, saved, clock.now());
         let (memory, is_full) = watch::channel(false);
         let ice_servers = Vec::new();
+        let alarms = super::AlarmParts {
+            rules: Default::default(),
+            tally: signaling::Tally::default(),
+            connection_limit: 10,
+            host: tokio::sync::watch::channel(Default::default()).1,
+        };
         let parts = Parts {
             rooms,
             clock,
@@ -96,9 +102,14 @@ impl Engine {
             srs: Default::default(),
             recovered: None,
             send_limits: super::SendLimits { usual: 4_000_000, on_air: 9_000_000 },
+            alarms,
+            webhooks: Default::default(),
+            debug_until: tokio::sync::watch::Sender::new(None).subscribe(),
         };
         let tally = signaling::Tally::default();
-        let outside = Outside { doors, obs, steering, monitor, tally, connection_limit: 10, is_full };
+        let settings = crate::support::Settings::of(&crate::config::Config::defaults_in(folder.into()));
+        let outside =
+            Outside { doors, obs, steering, monitor, tally, connection_limit: 10, is_full, settings };
         let (stage, handle) = Stage::new(parts, owner.clone(), outside).await.unwrap();
         let stage = tokio::spawn(stage.run());
         Self { handle, stage, workers, folder: folder.into(), owner, media: say, memory }
