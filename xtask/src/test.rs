@@ -21,6 +21,8 @@ pub struct Options {
 pub fn run(options: Options) -> Result<()> {
     let start = Instant::now();
     packages::install(&packages::everything())?;
+    // What reads dependencies offline (the tests of the architecture, cargo-deny) reads those for other systems, too.
+    step("Fetching crates", &mut command("cargo", ["fetch", "--locked"]))?;
     match options.e2e {
         Some(name) => {
             build_all(Programs::All)?;
@@ -82,8 +84,6 @@ fn licences() -> Result<()> {
             &mut command("cargo", ["install", "--locked", "cargo-deny", "--version", CARGO_DENY]),
         )?;
     }
-    // Its offline check reads every crate of the lock file, also those for other systems.
-    step("Fetching crates", &mut command("cargo", ["fetch", "--locked"]))?;
     step(
         "Licences, bans and sources (cargo-deny)",
         &mut command(
