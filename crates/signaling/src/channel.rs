@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use crate::gate::{Gate, Verdict};
 use crate::outbox::Outbox;
-use crate::web_socket::{Ended, Message, Stream, Violation};
+use crate::web_socket::{Ended, Message, Stream, Violation, close};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -122,11 +122,11 @@ impl Channel {
             End::Refused(failure) if failure.code == Code::Unauthorized => {
                 (UNAUTHORIZED, failure.error.as_str())
             }
-            End::Refused(failure) => (POLICY, failure.error.as_str()),
+            End::Refused(failure) => (close::POLICY, failure.error.as_str()),
             End::Violation(violation) => (violation.close_code(), ""),
-            End::Silent => (POLICY, "silent for too long"),
-            End::TooSlow => (POLICY, "does not read what it is sent"),
-            End::HungUp => (GOING_AWAY, ""),
+            End::Silent => (close::POLICY, "silent for too long"),
+            End::TooSlow => (close::POLICY, "does not read what it is sent"),
+            End::HungUp => (close::GOING_AWAY, ""),
         };
         let _ = timeout(GOODBYE_TIME, self.socket.close(&self.outbox, code, reason)).await;
         if let Some(connection) = &self.connection {
@@ -138,7 +138,5 @@ impl Channel {
 const MAX_MISSES: u32 = 2;
 const SEND_TIME: Duration = Duration::from_secs(10);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
-/// RFC 6455 §7.4.1, and one of our own (4000–4999) for a wrong token.
-const GOING_AWAY: u16 = 1001;
-const POLICY: u16 = 1008;
+/// A close code of our own (4000–4999, RFC 6455 §7.4.2) for a wrong token.
 const UNAUTHORIZED: u16 = 4401;

@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::parse::invalid;
 use crate::server::App;
 use crate::tally::{Inside, Place};
-use crate::web_socket::{Ended, Violation};
+use crate::web_socket::{Ended, Violation, close};
 use serde::Deserialize;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
@@ -368,10 +368,10 @@ impl<B: Backend> Conversation<B> {
         }
         let goodbye = match end {
             End::Gone | End::Silent | End::TooSlow => None,
-            End::Left => Some((NORMAL, HANG_UP_TIME)),
-            End::Dismissed => Some((POLICY, HANG_UP_TIME)),
+            End::Left => Some((close::NORMAL, HANG_UP_TIME)),
+            End::Dismissed => Some((close::POLICY, HANG_UP_TIME)),
             End::Violation(violation) => Some((violation.close_code(), GOODBYE_TIME)),
-            End::Closing => Some((GOING_AWAY, GOODBYE_TIME)),
+            End::Closing => Some((close::GOING_AWAY, GOODBYE_TIME)),
         };
         if let Some((code, time)) = goodbye {
             let _ = timeout(time, self.transport.close(&self.outbox, code)).await;
@@ -409,7 +409,3 @@ const MAX_ATTACHMENTS: usize = 4;
 const HANG_UP_TIME: Duration = Duration::from_secs(2);
 /// …and any other.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
-/// RFC 6455 §7.4.1.
-const NORMAL: u16 = 1000;
-const GOING_AWAY: u16 = 1001;
-const POLICY: u16 = 1008;

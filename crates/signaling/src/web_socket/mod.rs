@@ -18,6 +18,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+/// Close codes (RFC 6455 §7.4.1).
+pub(crate) mod close {
+    pub(crate) const NORMAL: u16 = 1000;
+    pub(crate) const GOING_AWAY: u16 = 1001;
+    pub(crate) const POLICY: u16 = 1008;
+}
+
 /// Over whatever a listener accepted.
 pub(crate) type Stream = WebSocket<TokioIo<Upgraded>>;
 
