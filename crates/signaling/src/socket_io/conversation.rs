@@ -36,7 +36,7 @@ pub(super) struct Arrival {
 }
 
 pub(super) struct Conversation<B> {
-    app: App<B>,
+    app: Arc<App<B>>,
     arrival: Arrival,
     transport: Transport,
     outbox: Arc<Outbox>,
@@ -85,7 +85,7 @@ enum End {
 }
 
 impl<B: Backend> Conversation<B> {
-    pub(super) fn new(app: App<B>, arrival: Arrival, transport: Transport, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(app: Arc<App<B>>, arrival: Arrival, transport: Transport, outbox: Arc<Outbox>) -> Self {
         let opened = Instant::now();
         let gate = Gate::new(&app.limits, opened.into_std());
         let beat = Beat { next: opened + PING_EVERY, due: None, was_heard: false, stuck_at: None };
@@ -302,7 +302,7 @@ impl<B: Backend> Conversation<B> {
             auth => serde_json::from_str(auth)
                 .map_err(|_| invalid("`auth` must be an object, and its `token` a text."))?,
         };
-        let App { swarms, swarm_access, .. } = &self.app;
+        let App { swarms, swarm_access, .. } = &*self.app;
         let connection = self.arrival.connection.as_ref();
         let caller = Caller {
             session: SessionId(Uuid::new_v4()),

@@ -10,6 +10,7 @@ use crate::swarm::SwarmMember;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ pub(super) struct Asked {
 }
 
 pub(super) struct Desk<B> {
-    app: App<B>,
+    app: Arc<App<B>>,
     caller: Caller,
     voice: Voice,
     /// Its place in the swarms, and the way to it.
@@ -61,7 +62,7 @@ pub(super) enum Turn {
 }
 
 impl<B: Backend> Desk<B> {
-    pub(super) fn new(app: App<B>, caller: Caller, voice: Voice, member: SwarmMember) -> Self {
+    pub(super) fn new(app: Arc<App<B>>, caller: Caller, voice: Voice, member: SwarmMember) -> Self {
         let line = Line::SocketIo(voice.clone());
         Self {
             app,
@@ -205,7 +206,7 @@ impl<B: Backend> Desk<B> {
     }
 }
 
-async fn join<B: Backend>(app: App<B>, caller: Caller, request: JoinRoom, ack: Option<u64>) -> Answer {
+async fn join<B: Backend>(app: Arc<App<B>>, caller: Caller, request: JoinRoom, ack: Option<u64>) -> Answer {
     let (outbox, notices) = mpsc::channel(OUTBOX_CAPACITY);
     if let Err(failure) = app.porter.check(Instant::now(), caller.address) {
         return Answer::Joined(ack, Err(failure), notices);
@@ -215,7 +216,7 @@ async fn join<B: Backend>(app: App<B>, caller: Caller, request: JoinRoom, ack: O
 }
 
 /// From where introductions need a token.
-async fn announce<B: Backend>(app: App<B>, caller: Caller, asked: Announce, ack: Option<u64>) -> Answer {
+async fn announce<B: Backend>(app: Arc<App<B>>, caller: Caller, asked: Announce, ack: Option<u64>) -> Answer {
     let allowed = match app.swarm_access {
         SwarmAccess::Off => app.swarm_access.is_free_for(None).map(drop),
         SwarmAccess::Local | SwarmAccess::Open => match app.porter.check(Instant::now(), caller.address) {

@@ -90,6 +90,7 @@ fn open_web_socket<B: Backend>(
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
     let (response, upgrade) = hands_shaken(request)?;
+    let app = Arc::new(app);
     app.tasks.clone().spawn(async move {
         let Some(socket) = upgrade.finish(&app.limits).await else { return };
         let outbox = Arc::new(Outbox::default());
@@ -97,7 +98,9 @@ fn open_web_socket<B: Backend>(
         outbox.push(
             open_packet(arrival.version, &id, false, HEARTBEAT, app.limits.transport_bytes()).into_bytes(),
         );
-        Conversation::new(app, arrival, Transport::WebSocket(socket), outbox).run().await;
+        let conversation = Conversation::new(app, arrival, Transport::WebSocket(socket), outbox);
+        // Boxed: what opening it took is given back.
+        Box::pin(conversation.run()).await;
     });
     Ok(response)
 }
@@ -116,6 +119,7 @@ async fn open_polling<B: Backend>(app: App<B>, arrival: Arrival) -> Result<Respo
     let outbox = Arc::new(Outbox::default());
     outbox.push(open_packet(version, seat.id(), true, HEARTBEAT, app.limits.transport_bytes()).into_bytes());
     let transport = Transport::Polling(Polling::new(version, poked));
+    let app = Arc::new(app);
     app.tasks.clone().spawn(async move {
         let _seat = seat;
         Box::pin(Conversation::new(app, arrival, transport, outbox).run()).await;
