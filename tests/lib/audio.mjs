@@ -28,9 +28,12 @@ export function amplitude(samples, frequency, from = 0, to = samples.length, rat
   return (4 * Math.sqrt(Math.max(0, s1 * s1 + s2 * s2 - turn * s1 * s2))) / count;
 }
 
-/** Median over quarter-second pieces of how loud `frequency` is: a short click or gap does not move it. */
-export function loudness(samples, frequency, rate = RATE) {
-  const piece = rate / 4;
+/**
+ * Median over pieces of so many seconds of how loud `frequency` is: a short click or gap does not move it. Short pieces also find
+ * a tone that is a little beside its frequency: 5 Hz away, pieces of 0.25 s find a third of it, pieces of 0.05 s all but a 25th.
+ */
+export function loudness(samples, frequency, rate = RATE, seconds = 0.25) {
+  const piece = Math.round(rate * seconds);
   const levels = [];
   for (let at = 0; at + piece <= samples.length; at += piece) levels.push(amplitude(samples, frequency, at, at + piece, rate));
   return median(levels);

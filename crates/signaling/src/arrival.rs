@@ -35,7 +35,8 @@ impl<B: Backend> FromRequestParts<App<B>> for Arrival {
     async fn from_request_parts(parts: &mut Parts, _app: &App<B>) -> Result<Self, Refused> {
         let handshake =
             Handshake::read(parts).ok_or_else(|| Refused(invalid("This address speaks WebSocket only.")))?;
-        let token = bearer(&parts.headers).map(str::to_owned).or_else(|| token_in_query(&parts.uri));
+        let token =
+            bearer(&parts.headers).map(str::to_owned).or_else(|| parts.uri.query().and_then(token_in_query));
         Ok(Self { connection: parts.extensions.get().cloned(), token, handshake })
     }
 }
@@ -68,6 +69,8 @@ struct Asked {
     token: Option<String>,
 }
 
-fn token_in_query(uri: &Uri) -> Option<String> {
-    Query::<Asked>::try_from_uri(uri).ok().and_then(|Query(asked)| asked.token)
+/// The `token` of a query, which is what stands behind the `?` of an address.
+pub(crate) fn token_in_query(query: &str) -> Option<String> {
+    let uri = Uri::builder().path_and_query(format!("/?{query}")).build().ok()?;
+    Query::<Asked>::try_from_uri(&uri).ok()?.0.token
 }

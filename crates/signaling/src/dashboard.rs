@@ -1,8 +1,7 @@
 //! `GET /api/dashboard`: whole snapshots, levels and previews over a WebSocket. A slow page misses previews and
 //! levels; nothing queues for it.
 
-use crate::backend::within;
-use crate::backend::{Backend, DashboardFeed, Preview};
+use crate::backend::{Backend, DashboardFeed, Preview, within};
 use crate::parse;
 use crate::server::App;
 use crate::tally::Place;

@@ -2,8 +2,7 @@
 
 use crate::answer::Refused;
 use crate::arrival::Arrival;
-use crate::backend::Backend;
-use crate::backend::within;
+use crate::backend::{Backend, within};
 use crate::channel::{Channel, End};
 use crate::line::TextLine;
 use crate::live::{Asks, LiveHub, to_json};

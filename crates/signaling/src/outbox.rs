@@ -28,11 +28,7 @@ impl Outbox {
         } else {
             waiting.is_overflowing = true;
         }
-        let waker = waiting.waker.take();
-        drop(waiting);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waiting);
         fits
     }
 
@@ -40,11 +36,7 @@ impl Outbox {
     pub(crate) fn hang_up(&self) {
         let mut waiting = self.lock();
         waiting.is_hung_up = true;
-        let waker = waiting.waker.take();
-        drop(waiting);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waiting);
     }
 
     /// What the client itself asked for, put in by its own task, which asks before whether there is room.
@@ -105,12 +97,21 @@ impl Waiting {
     }
 }
 
+/// Wakes the connection's task, with the lock given back first: it asks for it at once.
+fn wake(mut waiting: MutexGuard<'_, Waiting>) {
+    let waker = waiting.waker.take();
+    drop(waiting);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 fn size(packet: &[u8]) -> usize {
     packet.len() + OVERHEAD
 }
 
 /// Octets that wait for one client: some fifty session descriptions.
-pub(crate) const MAX_WAITING: usize = 256 * 1024;
+const MAX_WAITING: usize = 256 * 1024;
 /// What a packet costs beside its octets.
 const OVERHEAD: usize = 48;
 /// Packets whose places are kept for the next.

@@ -1,8 +1,7 @@
 //! REST: reads the request, calls the engine once, shapes the answer.
 
 use crate::answer::{Answer, Reading, Refused, json};
-use crate::backend::Backend;
-use crate::backend::within;
+use crate::backend::{Backend, within};
 use crate::connection::Connection;
 use crate::openapi::{Document, Operation, Routes};
 use crate::parse::{self, bounded_text, invalid};

@@ -2,8 +2,7 @@
 
 use crate::answer::Refused;
 use crate::arrival::Arrival;
-use crate::backend::Backend;
-use crate::backend::within;
+use crate::backend::{Backend, within};
 use crate::channel::{Channel, End};
 use crate::config::SwarmAccess;
 use crate::connection::Connection;

@@ -6,6 +6,7 @@ use super::packet::{self, Kind, Namespace};
 use super::transport::{Said, Transport};
 use super::voice::Voice;
 use super::{PING_EVERY, PONG_WITHIN};
+use crate::arrival::token_in_query;
 use crate::backend::{Backend, Caller, SessionId};
 use crate::connection::Connection;
 use crate::events::SwarmEvent;
@@ -309,7 +310,7 @@ impl<B: Backend> Conversation<B> {
             address: connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| {
                 connection.remote.ip().to_canonical()
             }),
-            token: auth.token.or_else(|| super::token_in_query(query)).or_else(|| self.arrival.token.clone()),
+            token: auth.token.or_else(|| token_in_query(query)).or_else(|| self.arrival.token.clone()),
         };
         let voice = Voice::new(self.outbox.clone(), namespace);
         let desk = Desk::new(self.app.clone(), caller, voice.clone(), swarms.member());

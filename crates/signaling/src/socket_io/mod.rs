@@ -20,7 +20,7 @@ use crate::server::App;
 use crate::web_socket::{Handshake, Message, Stream, Upgrade};
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{Method, Request, StatusCode, Uri, header};
+use axum::http::{Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -200,11 +200,6 @@ impl IntoResponse for Refusal {
         };
         (status, Json(json!({ "code": code, "message": message }))).into_response()
     }
-}
-
-fn token_in_query(query: &str) -> Option<String> {
-    let uri = Uri::builder().path_and_query(format!("/?{query}")).build().ok()?;
-    Query::<Asked>::try_from_uri(&uri).ok()?.0.token
 }
 
 /// For fuzzing: a packet or a payload, in either version.
