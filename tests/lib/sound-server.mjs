@@ -11,7 +11,10 @@ export class SoundServer {
   static async start() {
     const folder = privateFolder('sound');
     fs.mkdirSync(path.join(folder, 'run'), { mode: 0o700 });
-    fs.mkdirSync(path.join(folder, 'home'));
+    const bluetooth = path.join(folder, 'home/config/wireplumber/bluetooth.lua.d');
+    fs.mkdirSync(bluetooth, { recursive: true });
+    // Its support for Bluetooth asks systemd's login service who sits at the computer, and without that nothing of it starts.
+    fs.writeFileSync(path.join(bluetooth, '80-none.lua'), 'bluez_monitor.enabled = false\n');
     const server = new SoundServer(folder);
     await server.run();
     return server;

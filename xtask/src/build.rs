@@ -40,6 +40,16 @@ pub enum Programs {
     All,
 }
 
+impl Programs {
+    /// As cargo's arguments: every crate that they are made of.
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Programs::All => &["--workspace"],
+            Programs::Headless => &["--workspace", "--exclude", "greenroom"],
+        }
+    }
+}
+
 /// Node packages of a folder, installed exactly as its lock file says; skipped when they already are.
 pub fn node_packages(folder: &str) -> Result<()> {
     if !succeeds(Command::new("npm").arg("--version")) {
@@ -102,6 +112,13 @@ pub fn programs(profile: Profile, programs: Programs) -> Result<()> {
         cargo.args(["-p", "greenroom"]);
     }
     step("Building the programs", &mut cargo)
+}
+
+/// The programs for development, and with them all tests, examples and instruments: in one go, because what a test asks of
+/// a library (a feature of tokio) would otherwise have that library, and all that stand on it, built once more for the tests.
+pub fn programs_and_tests(programs: Programs) -> Result<()> {
+    let mut cargo = command("cargo", ["build", "--locked", "--all-targets"]);
+    step("Building the programs and their tests", cargo.args(programs.packages()))
 }
 
 /// The TypeScript twins of `crates/wire`.

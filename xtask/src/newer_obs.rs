@@ -27,7 +27,7 @@ pub fn run(options: Options) -> Result<()> {
     if files.is_empty() {
         bail!("none of {} has that in its name", FILES.join(", "));
     }
-    packages::install(&[packages::BUILD, packages::TESTS, packages::NEWER_OBS])?;
+    packages::install(&[packages::BUILD, packages::DESKTOP, packages::TESTS, packages::NEWER_OBS])?;
     let system = kept()?;
     if options.fresh && system.exists() {
         fs::remove_dir_all(&system).with_context(|| format!("cannot remove {}", system.display()))?;
@@ -37,11 +37,8 @@ pub fn run(options: Options) -> Result<()> {
     }
     build::pages()?;
     build::node_packages("tests")?;
-    build::programs(Profile::Development, Programs::Headless)?;
-    step(
-        "Building the instruments",
-        &mut command("cargo", ["build", "--locked", "-p", "greenroom-frame-ipc", "--examples"]),
-    )?;
+    // As for `cargo xtask test`, which then finds them built.
+    build::programs_and_tests(Programs::All)?;
     let mut node = command("node", ["--test", "--test-concurrency=1", "--test-reporter=spec"]);
     node.args(files)
         .current_dir(root().join("tests"))

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use greenroom_testkit::camera::Sizes;
+use greenroom_testkit::camera::{PACKETS_PER_SECOND, Sizes};
 use greenroom_testkit::load::{self, Outcome, Plan};
 use greenroom_testkit::{churn, floor, greenroom, janus, process};
 use serde_json::{Value, json};
@@ -58,6 +58,11 @@ impl Shape {
     fn name(self) -> String {
         format!("{}x{}", self.publishers, self.subscribers)
     }
+
+    /// Forwarded packets a second.
+    fn rate(self) -> f64 {
+        (self.publishers * self.subscribers) as f64 * PACKETS_PER_SECOND as f64
+    }
 }
 
 /// What one server did in one shape.
@@ -104,7 +109,7 @@ fn measure(options: &Options, shape: Shape) -> Result<Value> {
     let plan = Plan { sizes: Sizes::Equal, warm_up: WARM_UP, measure: Duration::from_secs(options.seconds) };
     // Half before, half after: a machine's speed changes over a minute.
     let half = Duration::from_secs(options.seconds.div_ceil(4));
-    let before = floor::measure(shape.subscribers, half)?;
+    let before = floor::measure(shape.subscribers, shape.rate(), half)?;
     let ours = ours(options, shape, &plan, true)?;
     report("ours", &ours);
     let mixed = match options.no_mixed {
@@ -117,7 +122,7 @@ fn measure(options: &Options, shape: Shape) -> Result<Value> {
         false => None,
     };
     prompt.iter().for_each(|prompt| report("ours, nothing gathered", prompt));
-    let floor = (before + floor::measure(shape.subscribers, half)?) / 2.0;
+    let floor = (before + floor::measure(shape.subscribers, shape.rate(), half)?) / 2.0;
     eprintln!("  {:22} {floor:6.2} CPU s per million packets", "floor");
     let janus = match shape.with_janus && !options.no_janus && janus::is_installed() {
         true => Some(theirs(shape, &plan)?),
