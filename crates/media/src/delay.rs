@@ -117,6 +117,7 @@ impl Delay {
         let margin_ns = SOUND_MARGIN_NS + recent.map_or(0, |(_, packet_ns)| packet_ns);
         let sound_ns = self.sound.percentile(since_ns, percent).map(|late| late + margin_ns);
         let pictures_ns = self.pictures.percentile(since_ns, PICTURE_PERCENT).map(|late| late - ahead_ns);
+        tracing::trace!(current_ns = self.current_ns, memory_ns, sound_ns, pictures_ns, margin_ns, "delay");
         Some(sound_ns.max(pictures_ns)?.clamp(floor_ns, MAX_NS))
     }
 
@@ -136,15 +137,26 @@ struct Lateness {
     recent: VecDeque<(u64, i64)>,
     /// When a burst began whose packets are far later than anything before.
     burst_since_ns: Option<u64>,
+    /// Nothing came for a while before; until then, what is late tells of the interruption.
+    settled_at_ns: u64,
+    last_arrival_ns: Option<u64>,
     scratch: Vec<i64>,
 }
 
 impl Lateness {
     fn note(&mut self, arrival_ns: u64, late_ns: i64, provided_ns: i64) {
-        let unheard_of = late_ns > provided_ns.saturating_add(STALL_NS);
-        if self.recent.is_empty() || (late_ns <= provided_ns && self.burst_since_ns.is_some()) {
+        let before_ns = self.last_arrival_ns.replace(arrival_ns).unwrap_or(arrival_ns);
+        if arrival_ns.saturating_sub(before_ns) >= INTERRUPTION_NS {
+            self.settled_at_ns = arrival_ns + SETTLING_NS;
+        }
+        // What is already provided for ends a burst, what is far from that begins one.
+        let (usual_ns, far_ns) = match arrival_ns < self.settled_at_ns {
+            true => (provided_ns - SOUND_MARGIN_NS, provided_ns - SOUND_MARGIN_NS),
+            false => (provided_ns, provided_ns.saturating_add(STALL_NS)),
+        };
+        if self.recent.is_empty() || (late_ns <= usual_ns && self.burst_since_ns.is_some()) {
             self.burst_since_ns = None;
-        } else if unheard_of || self.burst_since_ns.is_some() {
+        } else if late_ns > far_ns || self.burst_since_ns.is_some() {
             let since_ns = *self.burst_since_ns.get_or_insert(arrival_ns);
             if arrival_ns.saturating_sub(since_ns) < BURST_NS {
                 return;
@@ -202,6 +214,10 @@ const STEADY_NS: i64 = 200_000_000;
 pub const MAX_NS: i64 = 450_000_000;
 /// Later than what is provided for by this much: the network stood still.
 const STALL_NS: i64 = 150_000_000;
+/// A pause this long is no jitter. Guests who send no sound while they are silent (DTX) say so every 400 ms.
+const INTERRUPTION_NS: u64 = 500_000_000;
+/// How long senders take to be in step again: what they queued is spread, and their congestion control starts over.
+const SETTLING_NS: u64 = 2_500_000_000;
 /// A burst that lasts longer is none.
 const BURST_NS: u64 = 1_000_000_000;
 const ADAPT_EVERY_NS: u64 = 200_000_000;
@@ -280,6 +296,24 @@ mod tests {
             since => 20 + noise(since, 10),
         });
         assert!(after[11] <= before[19] + 5.0, "{after:?}");
+    }
+
+    #[test]
+    fn an_unsteady_start_after_an_interruption_is_not_provided_for() {
+        let mut delay = Delay::default();
+        let before = live(&mut delay, 0..20, |packet| 20 + noise(packet, 10));
+        // Three seconds are lost, and for two more every other packet is late.
+        let again = |packet: u64| 20 + noise(packet, if packet < 1_250 && packet % 2 == 0 { 90 } else { 10 });
+        let after = live(&mut delay, 23..40, again);
+        assert!(after.iter().all(|ms| *ms <= before[19] + 5.0), "{before:?} {after:?}");
+    }
+
+    #[test]
+    fn a_path_that_is_longer_after_an_interruption_is_provided_for() {
+        let mut delay = Delay::default();
+        live(&mut delay, 0..20, |_| 20);
+        let after = live(&mut delay, 23..30, |_| 80);
+        assert!(after[1] >= 100.0, "{after:?}");
     }
 
     #[test]

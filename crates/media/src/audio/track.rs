@@ -35,6 +35,8 @@ pub struct Track {
     meter: Meter,
     /// How long after a packet another still comes that repeats it, or can rebuild it.
     rebuilding_ns: Option<i64>,
+    /// Sound that was guessed or left out since the last that was played.
+    hole_ns: i64,
     /// Something was played since the last reading of the meter.
     heard: bool,
     monitored: Heard,
@@ -53,6 +55,7 @@ impl Track {
             end: None,
             latest: None,
             rebuilding_ns: None,
+            hole_ns: 0,
             meter: Meter::default(),
             heard: false,
             monitored: Heard::default(),
@@ -202,35 +205,49 @@ impl Track {
     fn fill(&mut self, play_ns: u64) -> bool {
         let queued_ns = self.stretcher.held() as u64 * 1_000_000_000 / u64::from(SAMPLE_RATE);
         let output = &mut self.decoded[..];
-        let mut lost = false;
+        let (mut ends_hole, mut rebuilt) = (false, false);
         let (decoded, end) = match self.jitter.next(play_ns, queued_ns) {
             Step::Play { item, timestamp, samples } => {
+                ends_hole = true;
                 let decoded = decode(&mut self.decoder, &item, false, samples, output);
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Recover { next, timestamp, samples } => {
-                lost = true;
+                (ends_hole, rebuilt) = (true, true);
                 let decoded = decode(&mut self.decoder, next, true, samples, output);
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Conceal { timestamp, samples } => {
-                lost = true;
+                self.hole_ns += duration_ns(samples);
                 let decoded = decode(&mut self.decoder, &[], false, samples, output);
                 (decoded, Some(timestamp + u64::from(samples)))
             }
             Step::Silence { why, timestamp, samples } => {
+                if why != Silence::Dtx {
+                    self.hole_ns += duration_ns(samples);
+                }
                 self.stretcher.push_silence(samples.max(1) as usize);
                 self.end = timestamp.map(|timestamp| timestamp + u64::from(samples));
                 return why != Silence::Waiting;
             }
         };
-        if let (true, Some(packet_ns)) = (lost, self.rebuilding_ns) {
-            self.timing.handle_loss(play_ns, packet_ns);
+        if ends_hole {
+            self.note_hole(play_ns, rebuilt);
         }
         self.end = end;
         let samples = self.decoded.get(..decoded * 2).unwrap_or_default();
         self.stretcher.push(samples);
         true
+    }
+
+    /// Sound goes on. What was missing, or was rebuilt just now, says that waiting for one packet more is worth it; not after
+    /// an outage, from which no packet would have rebuilt more than its last moment.
+    fn note_hole(&mut self, play_ns: u64, rebuilt: bool) {
+        let hole_ns = std::mem::take(&mut self.hole_ns);
+        let Some(packet_ns) = self.rebuilding_ns else { return };
+        if (rebuilt || hole_ns > 0) && hole_ns <= MOST_REBUILT * packet_ns {
+            self.timing.handle_loss(play_ns, packet_ns);
+        }
     }
 }
 
@@ -274,6 +291,8 @@ fn decode(
     })
 }
 
+/// Losses of so many packets in a row still come from a path that loses some, and not from one that is interrupted.
+const MOST_REBUILT: i64 = 3;
 /// Earlier than this is not a matter of speed. (Later than the buffer allows, packets are skipped.)
 const EARLY_NS: i64 = 20_000_000;
 const CORRECTION_TIME_NS: f64 = 2_000_000_000.0;
