@@ -4,10 +4,12 @@ import { Device } from 'mediasoup-client';
 import type { Consumer, Device as DeviceType, Producer, Transport, TransportOptions } from 'mediasoup-client/types';
 import type { RtpCapabilities as DeviceCapabilities, RtpParameters as DeviceParameters } from 'mediasoup-client/types';
 import type { Ask } from './channel';
+import { connectionOf } from './connection';
 import { Emitter } from './emitter';
 import { ConnectionLost, Refusal } from './failure';
 import { cameraEncodings, layerFor, spatialLayers } from './layers';
 import { tellPath } from './path-report';
+import { PathTrial } from './path-trial';
 import type { ConsumerId } from './wire/ConsumerId';
 import type { Direction } from './wire/Direction';
 import type { IceServer } from './wire/IceServer';
@@ -77,6 +79,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
   readonly #mending = new Map<Direction, ReturnType<typeof setTimeout>>();
   /** Whose new credentials are being asked for. */
   readonly #restarting = new Set<Direction>();
+  #trial: PathTrial | null = null;
   /** How high the others' pictures are shown, in pixels of the screen; null: nobody has said. */
   #shownHeight: number | null = null;
   #closed = false;
@@ -195,6 +198,7 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     this.#closed = true;
     for (const timer of this.#mending.values()) clearTimeout(timer);
     this.#mending.clear();
+    this.#trial?.stop();
     for (const transport of Object.values(this.#transports)) transport.close();
     this.#producers.clear();
     this.#consumers.clear();
@@ -208,6 +212,8 @@ export class MediaPlane extends Emitter<MediaPlaneEvents> {
     this.#transports[direction] = transport;
     // A studio behind a NAT has to send first; it needs to know where to.
     tellPath(transport, report => void this.#ask()('add-ice-candidate', report).catch(() => {}));
+    const connection = direction === 'send' ? connectionOf(transport) : null;
+    if (connection !== null) this.#trial = new PathTrial(connection, () => [...this.#producers.values()].filter(({ kind }) => kind === 'video'));
     transport.on('connect', ({ dtlsParameters }, done, fail) => {
       const parameters = { role: dtlsParameters.role ?? 'auto', fingerprints: dtlsParameters.fingerprints };
       this.#ask()('connect-transport', { transportId: transport.id, dtlsParameters: parameters }).then(() => done(), fail);

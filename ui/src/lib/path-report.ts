@@ -1,22 +1,16 @@
 // Tells the studio where this browser can be reached, so that a studio behind a NAT can reach out to it.
 
+import { type Transport, connectionOf } from './connection';
 import type { AddIceCandidate } from './wire/AddIceCandidate';
 import type { IceParameters } from './wire/IceParameters';
 
-/** What of a mediasoup-client transport this needs. */
-interface Transport {
-  readonly id: string;
-  readonly handler: object;
-}
-
 /**
  * Calls `tell` for each candidate the browser finds, also after an ICE restart. mediasoup-client keeps candidates and
- * credentials to itself: its model is a server that everybody can reach. A handler that keeps its connection somewhere
- * else is reported nothing of, and works as mediasoup-client does.
+ * credentials to itself: its model is a server that everybody can reach.
  */
 export function tellPath(transport: Transport, tell: (report: AddIceCandidate) => void): void {
-  const connection = (transport.handler as { _pc?: RTCPeerConnection })._pc;
-  if (typeof connection?.addEventListener !== 'function') return;
+  const connection = connectionOf(transport);
+  if (connection === null) return;
   connection.addEventListener('icecandidate', ({ candidate }) => {
     if (candidate === null || candidate.candidate === '' || !/ udp /i.test(candidate.candidate)) return;
     const iceParameters = credentials(connection.localDescription?.sdp ?? '', candidate.usernameFragment);
