@@ -1,12 +1,14 @@
 // What two guests see of each other when one of them has a bad network: Chromium to Chromium through the engine, over a
 // link with loss, delay and a rate cap that is lifted at the end of each round. `direct`: the sender with the bad network
-// and the receiver without the engine, for what a browser's own estimate of the path can do.
+// and the receiver without the engine, for what a browser's own estimate of the path can do. `page`: the one with the bad network
+// is on our own page, which sends what it sends to any show; the others are on a page of somebody else's.
 import { execFileSync } from 'node:child_process';
 import { launchChromium } from '../lib/browser.mjs';
 import { ADA, BEN } from '../lib/camera.mjs';
-import { connectDirectly, outgoingEstimate } from '../lib/direct.mjs';
+import { connectDirectly, framesEncoded, outgoingEstimate } from '../lib/direct.mjs';
 import { Engine } from '../lib/engine.mjs';
 import { finish } from '../lib/figures.mjs';
+import { isLive, joinAsGuest } from '../lib/guest.mjs';
 import { HOST, badLink } from '../lib/namespaces.mjs';
 import { servePage } from '../lib/page.mjs';
 import { privateFolder } from '../lib/places.mjs';
@@ -16,7 +18,7 @@ import { pause, until } from '../lib/wait.mjs';
 const ROOM = 'impaired';
 const LOSSES = list('GREENROOM_BENCH_LOSSES', [0, 1, 3, 5, 10]);
 const DELAYS = list('GREENROOM_BENCH_DELAYS', [20, 50, 100]);
-const DIRECTIONS = process.env.GREENROOM_BENCH_DIRECTIONS?.split(',') ?? ['down', 'up'];
+const DIRECTIONS = process.env.GREENROOM_BENCH_DIRECTIONS?.split(',') ?? ['down', 'up', 'page'];
 const CAP_KBIT = 1000;
 /** What Chromium must believe the path carries before it sends the largest of `ENCODINGS` beside the others. */
 const ENOUGH = 1_400_000;
@@ -52,8 +54,9 @@ const farPage = await foreignGuest({ ...shared, browser: far, guest: { ...ADA, o
 
 const rows = [];
 for (const direction of DIRECTIONS) {
-  const [from, to] = direction === 'down' ? [nearPage, farPage] : [farPage, nearPage];
-  const stream = await (direction === 'direct' ? direct(from, to) : throughUs(from, to));
+  const ownPage = direction === 'page' && (await guestOnOurPage());
+  const [from, to] = direction === 'down' ? [nearPage, farPage] : [ownPage || farPage, nearPage];
+  const stream = await { down: throughUs, up: throughUs, page: fromOurPage, direct }[direction](from, to);
   for (const delay of DELAYS) {
     for (const loss of LOSSES) {
       rows.push({ direction, loss, delay, ...(await round({ from, to, stream, impairment: { loss, delay } })) });
@@ -78,6 +81,26 @@ async function throughUs(from, to) {
   return { id: consumer.id, close };
 }
 
+async function guestOnOurPage() {
+  const { url } = await engine.invite(ROOM);
+  const guest = { ...ADA, name: 'Grace', ownCamera: true };
+  const page = await joinAsGuest(far, { url: url.replace(engine.url, shared.url) }, guest);
+  await engine.admit(ROOM, guest.name);
+  await isLive(page);
+  return page;
+}
+
+async function fromOurPage(from, to) {
+  const offered = () => to.evaluate(() => window.client.noticesOf('new-producer').findLast(({ kind }) => kind === 'video'));
+  const { producerId } = await until('their camera is offered', offered);
+  const consumer = await call(to, 'consume', producerId);
+  const close = async () => {
+    await from.context().close();
+    await call(to, 'dropConsumer', consumer.id);
+  };
+  return { id: consumer.id, close };
+}
+
 /** One encoding, which takes all there is: a browser understands simulcast as a sender only. */
 async function direct(from, to) {
   const connection = await connectDirectly(from, to, { maxBitrate: ENCODINGS.reduce((sum, { maxBitrate }) => sum + maxBitrate, 0) });
@@ -88,11 +111,11 @@ async function direct(from, to) {
 async function round({ from, to, stream, impairment }) {
   await link.set('both', { ...impairment, rate: CAP_KBIT, queue: 300 });
   await pause(SETTLE_MS);
-  const before = await encoded(from);
+  const before = await framesEncoded(from);
   await call(to, 'watch', stream.id);
   await pause(MEASURE_MS);
   const seen = await call(to, 'watched');
-  const sent = (((await encoded(from)) - before) * 1000) / MEASURE_MS;
+  const sent = (((await framesEncoded(from)) - before) * 1000) / MEASURE_MS;
   const [width, height] = await size(to, stream.id);
   const capped = await outgoingEstimate(from);
   await link.set('both', impairment);
@@ -107,12 +130,6 @@ async function round({ from, to, stream, impairment }) {
     ...{ width, height, fps: Math.round(seen.fps * 10) / 10, sent_fps: Math.round(sent * 10) / 10, longest_gap_ms: Math.round(seen.longestGap), freezes: seen.freezes },
     ...{ recovered_ms: recovered, capped_estimate_kbit: Math.round(capped / 1000), estimated_ms: estimated },
   };
-}
-
-/** Pictures that left the sender's busiest encoder: a machine that is short of time makes few of them, whatever the path. */
-async function encoded(page) {
-  const { sent } = await call(page, 'counted');
-  return Math.max(0, ...sent.map(row => row.framesEncoded ?? 0));
 }
 
 async function size(page, consumerId) {

@@ -52,3 +52,17 @@ export function outgoingEstimate(page) {
     return best;
   });
 }
+
+/** Pictures that left the page's busiest encoder: a machine that is short of time makes few of them, whatever the path. */
+export function framesEncoded(page) {
+  return page.evaluate(async () => {
+    let most = 0;
+    for (const connection of window.greenroomConnections) {
+      if (connection.connectionState === 'closed') continue;
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type === 'outbound-rtp') most = Math.max(most, report.framesEncoded ?? 0);
+      }
+    }
+    return most;
+  });
+}

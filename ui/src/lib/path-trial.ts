@@ -41,8 +41,9 @@ export class PathTrial {
     this.#trying = true;
     try {
       const estimate = availableBitrate(await this.#connection.getStats());
-      if (estimate === null || estimate >= pictures.reduce((sum, one) => sum + wanted(one), 0)) return;
-      this.#kbits = Math.max(FIRST_KBITS, this.#kbits + 1);
+      const useful = pictures.reduce((sum, one) => sum + wanted(one), 0);
+      if (estimate === null || estimate >= useful) return;
+      this.#kbits = Math.max(this.#kbits + 1, Math.ceil((useful * ROOM) / 1000));
       await first.setRtpEncodingParameters({});
     } catch {
       // Closed meanwhile, or a browser that does not do this: it climbs by itself.
@@ -71,7 +72,7 @@ function wanted({ rtpSender }: Pictures): number {
   return (rtpSender?.getParameters().encodings ?? []).reduce((sum, { active, maxBitrate }) => sum + (active === false ? 0 : (maxBitrate ?? 0)), 0);
 }
 
-/** Three trials within the ten seconds in which people expect their picture back. */
-const EVERY_MS = 3_000;
-/** More than a camera and a screen are sent with; it limits both together. */
-const FIRST_KBITS = 6_000;
+/** Two trials within the ten seconds in which people expect their picture back. */
+const EVERY_MS = 4_000;
+/** What is said limits everything that is sent: sound and repeats need their part. Much more would only make trials larger. */
+const ROOM = 1.15;
