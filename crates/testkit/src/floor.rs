@@ -1,7 +1,7 @@
 //! The least that forwarding can cost: AES-128-GCM and UDP segmentation offload, to as many sockets, at the same pace, and nothing else.
 //!
-//! At the same pace, because a processor that has slept finds its caches cold, whatever the program: sent three times as fast, a packet
-//! costs a fifth less. And with a key for each socket, because every receiver has its own.
+//! At the same pace, because a processor that has slept finds its caches cold, whatever the program: of 23,000 packets a second each cost
+//! 2.2 µs, of 51,000 1.7 and of 204,000 1.6, in one run. And with a key for each socket, because every receiver has its own.
 
 use crate::connection::media_socket;
 use crate::process::own_cpu_time;
