@@ -303,7 +303,9 @@ mod tests {
         let mut delay = Delay::default();
         let before = live(&mut delay, 0..20, |packet| 20 + noise(packet, 10));
         // Three seconds are lost, and for two more every other packet is late.
-        let again = |packet: u64| 20 + noise(packet, if packet < 1_250 && packet % 2 == 0 { 90 } else { 10 });
+        let again = |packet: u64| {
+            20 + noise(packet, if packet < 1_250 && packet.is_multiple_of(2) { 90 } else { 10 })
+        };
         let after = live(&mut delay, 23..40, again);
         assert!(after.iter().all(|ms| *ms <= before[19] + 5.0), "{before:?} {after:?}");
     }
