@@ -8,6 +8,7 @@ import { binary, privateFolder, root } from './places.mjs';
 import { freePort } from './ports.mjs';
 import { Program } from './process.mjs';
 import { bounded, pause, until } from './wait.mjs';
+import { closeWindow } from './window.mjs';
 import { Display } from './x.mjs';
 
 /** Of `GetInputSettings`: the kind of our source. */
@@ -185,36 +186,18 @@ export class Obs {
     if (raised.length > 0) throw new Error(`OBS delays all sound: ${raised.join('; ')}`);
   }
 
-  /** Ends OBS as a click on "exit" would; its scenes are saved. Throws if it does not end by itself. */
+  /** Ends OBS as a click on its window's cross does; its scenes are saved. Throws if it does not end by itself. */
   async stop() {
     this.link?.close();
     try {
-      if (this.alive) await interfaceRests(this.pid);
+      if (this.alive && (await closeWindow(this.screen.name, title => title.startsWith('OBS ')))) {
+        return await bounded('obs ends after its window was closed', this.program.ended, 20_000);
+      }
       return await this.program.stop('SIGINT', 20_000);
     } finally {
       await this.own?.stop();
     }
   }
-}
-
-/**
- * OBS 29 closes its window within the signal's handler: a signal that comes while its interface draws finds locks
- * taken and never ends. So wait until it has waited in poll (system call 7 on x86-64) for a moment.
- */
-async function interfaceRests(pid) {
-  const waits = () => fs.readFileSync(`/proc/${pid}/syscall`, 'utf8').startsWith('7 ');
-  try {
-    waits();
-  } catch {
-    return pause(1000); // This kernel does not tell.
-  }
-  let calm = 0;
-  const rests = () => {
-    calm = waits() ? calm + 1 : 0;
-    return calm >= 12;
-  };
-  // If it never does, we take our chance.
-  return until('the interface of OBS rests', rests, { every: 5, within: 3_000 }).catch(() => {});
 }
 
 /**

@@ -2,14 +2,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import { after } from 'node:test';
 import readline from 'node:readline';
 import { artifact } from './places.mjs';
 import { bounded } from './wait.mjs';
 
+/** More than what is ended in good order takes. */
+const PATIENCE_MS = 60_000;
 const running = new Set();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
+// A hook that fails leaves programs behind, for which this process, and the suite, would wait for ever.
+if (process.env.NODE_TEST_CONTEXT) after(() => void setTimeout(() => process.exit(1), PATIENCE_MS).unref());
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /** A started program; its log is `log` (a file among the artifacts) and, in memory, `lines` (the newest ones). */
@@ -143,4 +148,4 @@ function describe({ code, signal, error }) {
   return error ? error.message : signal ? `signal ${signal}` : `code ${code}`;
 }
 
-const KEPT_LINES = 5_000;
+const KEPT_LINES = 60_000;
