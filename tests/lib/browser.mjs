@@ -79,16 +79,8 @@ export async function openFirefoxPage(browser, { guest, name = 'firefox', url } 
  * there is sound. For Firefox, whose WebAudio stands still on a machine without a sound card.
  */
 export async function soundReceived(page) {
-  return page.evaluate(async () => {
-    let energy = 0;
-    for (const connection of window.greenroomConnections) {
-      if (connection.connectionState === 'closed') continue;
-      for (const report of (await connection.getStats()).values()) {
-        if (report.type === 'inbound-rtp' && report.kind === 'audio') energy += report.totalAudioEnergy ?? 0;
-      }
-    }
-    return energy;
-  });
+  const received = await reportsOf(page, 'inbound-rtp');
+  return received.filter(({ kind }) => kind === 'audio').reduce((energy, { totalAudioEnergy = 0 }) => energy + totalAudioEnergy, 0);
 }
 
 /**
@@ -96,18 +88,24 @@ export async function soundReceived(page) {
  * `direction`: "outbound" or "inbound".
  */
 export async function pictureStreams(page, direction) {
-  return page.evaluate(async type => {
-    const streams = [];
+  const streams = (await reportsOf(page, `${direction}-rtp`)).filter(({ kind }) => kind === 'video');
+  return streams
+    .map(({ rid, ssrc, frameWidth, framesPerSecond, framesSent, framesDecoded, bytesSent, bytesReceived }) => ({ rid, ssrc, frameWidth, framesPerSecond, framesSent, framesDecoded, bytes: bytesSent ?? bytesReceived }))
+    .sort((one, other) => (one.rid ?? '').localeCompare(other.rid ?? ''));
+}
+
+/** The reports of that type (W3C webrtc-stats) of all the page's connections that are not closed. */
+export async function reportsOf(page, type) {
+  const reports = await page.evaluate(async type => {
+    const found = [];
     for (const connection of window.greenroomConnections) {
       if (connection.connectionState === 'closed') continue;
-      for (const report of (await connection.getStats()).values()) {
-        if (report.type !== type || report.kind !== 'video') continue;
-        const { rid, ssrc, frameWidth, framesPerSecond, framesSent, framesDecoded, bytesSent, bytesReceived } = report;
-        streams.push({ rid, ssrc, frameWidth, framesPerSecond, framesSent, framesDecoded, bytes: bytesSent ?? bytesReceived });
-      }
+      for (const report of (await connection.getStats()).values()) if (report.type === type) found.push(report);
     }
-    return streams.sort((one, other) => (one.rid ?? '').localeCompare(other.rid ?? ''));
-  }, `${direction}-rtp`);
+    // As text: drivers differ in how they hand over what a page's objects hold.
+    return JSON.stringify(found);
+  }, type);
+  return JSON.parse(reports);
 }
 
 /** Runs in the page before anything else. */

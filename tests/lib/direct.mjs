@@ -1,4 +1,5 @@
 // Two pages connected with each other, nothing between them: what the browsers do by themselves.
+import { reportsOf } from './browser.mjs';
 
 /** Sends `from`'s camera to `to` with these encoding parameters, as VP8. Ends with `close`. */
 export async function connectDirectly(from, to, encoding) {
@@ -40,29 +41,12 @@ async function receive(offer) {
 }
 
 /** What the page's browser thinks it can send, bit/s. */
-export function outgoingEstimate(page) {
-  return page.evaluate(async () => {
-    let best = 0;
-    for (const connection of window.greenroomConnections) {
-      if (connection.connectionState === 'closed') continue;
-      for (const report of (await connection.getStats()).values()) {
-        if (report.type === 'candidate-pair' && report.nominated) best = Math.max(best, report.availableOutgoingBitrate ?? 0);
-      }
-    }
-    return best;
-  });
+export async function outgoingEstimate(page) {
+  const pairs = (await reportsOf(page, 'candidate-pair')).filter(({ nominated }) => nominated);
+  return Math.max(0, ...pairs.map(({ availableOutgoingBitrate }) => availableOutgoingBitrate ?? 0));
 }
 
 /** Pictures that left the page's busiest encoder: a machine that is short of time makes few of them, whatever the path. */
-export function framesEncoded(page) {
-  return page.evaluate(async () => {
-    let most = 0;
-    for (const connection of window.greenroomConnections) {
-      if (connection.connectionState === 'closed') continue;
-      for (const report of (await connection.getStats()).values()) {
-        if (report.type === 'outbound-rtp') most = Math.max(most, report.framesEncoded ?? 0);
-      }
-    }
-    return most;
-  });
+export async function framesEncoded(page) {
+  return Math.max(0, ...(await reportsOf(page, 'outbound-rtp')).map(({ framesEncoded }) => framesEncoded ?? 0));
 }

@@ -2,8 +2,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import { after } from 'node:test';
 import readline from 'node:readline';
+import { after } from 'node:test';
 import { artifact } from './places.mjs';
 import { bounded } from './wait.mjs';
 
@@ -148,4 +148,4 @@ function describe({ code, signal, error }) {
   return error ? error.message : signal ? `signal ${signal}` : `code ${code}`;
 }
 
-const KEPT_LINES = 60_000;
+const KEPT_LINES = 5_000;
