@@ -153,10 +153,11 @@ test('programs are told what happened, in order, signed, and again until they li
   const guest = await joinAsGuest(browser, await engine.invite('told'), { ...ada, name: 'Zoë' });
   await engine.admit('told', 'Zoë', 2);
   await isLive(guest);
+  const mine = () => hooks.accepted.filter(({ data }) => data.roomId === 'told');
+  await until('microphone and camera are told of', () => mine().filter(({ type }) => type === 'publish.started').length === 2, { within: 30_000 });
   const { peerId } = await engine.peer('told', 'Zoë');
   await engine.remove('told', peerId);
   await engine.rest('PUT', '/api/rooms/told', { status: 'ended' });
-  const mine = () => hooks.accepted.filter(({ data }) => data.roomId === 'told');
   await until('the end is told', () => mine().some(({ type }) => type === 'room.ended'), { within: 30_000 });
   const types = mine().map(({ type }) => type);
   assert.deepEqual(types.filter(type => !type.startsWith('publish')), ['room.live', 'peer.joined', 'peer.admitted', 'peer.left', 'room.ended']);
