@@ -23,8 +23,6 @@ pub trait Sink {
     fn canvas(&self) -> Canvas;
     /// A picture from a file of the streamer's; may take a while.
     fn load_image(&self, path: &str) -> Option<Image>;
-    /// How high the largest of the scenes' items draws this source, in pixels of the canvas; 0: not known.
-    fn drawn_height(&self) -> u16;
     fn log(&self, text: &str);
 }
 
@@ -126,7 +124,7 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
         self.take();
         let now = now_ns();
         if now >= self.report_at {
-            self.report(now, board);
+            self.report(now);
         }
         if let Some(draw) = self.stage.poll_draw(now) {
             self.draw(&draw, now);
@@ -318,11 +316,8 @@ impl<S: Sink, P: Fn() -> io::Result<PathBuf>> Thread<'_, S, P> {
     }
 
     /// Once a second.
-    fn report(&mut self, now: u64, board: &Board) {
+    fn report(&mut self, now: u64) {
         self.report_at = now + SECOND;
-        if self.look.is_shown() {
-            board.set_height(self.sink.drawn_height());
-        }
         if let Link::Up { reader, .. } = &mut self.link {
             reader.send_report();
         }

@@ -213,7 +213,9 @@ impl Board {
 
     /// How high it is drawn, in pixels of the canvas; 0: not known.
     pub fn set_height(&self, height: u16) {
-        self.height.store(height, Ordering::Relaxed);
+        if self.height.swap(height, Ordering::Relaxed) != height {
+            self.ring();
+        }
     }
 
     pub fn look(&self) -> Look {

@@ -86,22 +86,26 @@ pub(crate) struct RingShape {
 }
 
 impl RingShape {
-    /// A ring whose pictures have up to `pixels` bytes.
-    pub(crate) fn for_pictures(pixels: usize) -> Self {
+    /// A ring whose pictures have up to `pixels` bytes, and what of it is there to be lent.
+    pub(crate) fn for_pictures(pixels: usize) -> (Self, LentShape) {
         let video_cell = (VIDEO_HEADER + pixels).next_multiple_of(PAGE);
         let audio_cell = AUDIO_HEADER + MAX_AUDIO_FRAMES * 4 * MAX_CHANNELS;
         let video_start = RING_HEADER;
         let audio_start = video_start + video_cell * VIDEO_CELLS as usize;
-        let length = (audio_start + audio_cell * AUDIO_CELLS as usize).next_multiple_of(PAGE);
-        Self {
+        let start = (audio_start + audio_cell * AUDIO_CELLS as usize).next_multiple_of(PAGE);
+        // Decoders want room around their pictures.
+        let size = (pixels + pixels / 8 + LENT_MARGIN).next_multiple_of(PAGE);
+        let count = (MAX_RING.saturating_sub(start) / size).min(LENT_PIECES);
+        let shape = Self {
             video_cells: VIDEO_CELLS,
             video_cell,
             audio_cells: AUDIO_CELLS,
             audio_cell,
             video_start,
             audio_start,
-            length,
-        }
+            length: start + size * count,
+        };
+        (shape, LentShape { start, size, count })
     }
 
     /// Room for pixels in a video cell.
@@ -117,7 +121,7 @@ impl RingShape {
         self.audio_start + (number % u64::from(self.audio_cells)) as usize * self.audio_cell
     }
 
-    pub(crate) fn write(&self, map: &mut WriteMap) -> bool {
+    pub(crate) fn write(&self, map: &WriteMap) -> bool {
         let mut header = [0; 56];
         put_u32(&mut header, 0, RING_MAGIC);
         put_u16(&mut header, 4, crate::message::MAJOR.into());
@@ -177,6 +181,15 @@ impl RingShape {
     }
 }
 
+/// The end of a ring: pieces that decoders write into. Readers need not know it: a picture there says where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LentShape {
+    pub start: usize,
+    /// Bytes per piece.
+    pub size: usize,
+    pub count: usize,
+}
+
 /// What stands in front of a picture's pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VideoHeader {
@@ -192,12 +205,14 @@ pub(crate) struct VideoHeader {
     pub written_ns: u64,
     pub epoch: u32,
     pub pixels: u32,
+    /// Where each plane is, from the ring's beginning. `None`: in the cell, one after the other.
+    pub lent: Option<[u32; 3]>,
 }
 
 impl VideoHeader {
     /// All but the first eight bytes of the cell.
-    pub(crate) fn encode(&self) -> [u8; 56] {
-        let mut bytes = [0; 56];
+    pub(crate) fn encode(&self) -> [u8; VIDEO_FIELDS] {
+        let mut bytes = [0; VIDEO_FIELDS];
         put_u32(&mut bytes, 0, if self.format == PixelFormat::I420 { 1 } else { 2 });
         put_u16(&mut bytes, 4, self.width as u16);
         put_u16(&mut bytes, 6, self.height as u16);
@@ -212,11 +227,15 @@ impl VideoHeader {
         put_u64(&mut bytes, 40, self.written_ns);
         put_u32(&mut bytes, 48, self.epoch);
         put_u32(&mut bytes, 52, self.pixels);
+        for (i, place) in self.lent.iter().flatten().enumerate() {
+            put_u32(&mut bytes, 56 + 4 * i, *place);
+        }
         bytes
     }
 
-    /// `None` unless every field is allowed and the planes lie within `room` bytes.
-    pub(crate) fn decode(bytes: &[u8; 56], room: usize) -> Option<Self> {
+    /// `None` unless every field is allowed and the planes lie within the ring: `room` bytes of it are the cell's own.
+    pub(crate) fn decode(bytes: &[u8; VIDEO_FIELDS], room: usize, ring: usize) -> Option<Self> {
+        let places = [u32_at(bytes, 56), u32_at(bytes, 60), u32_at(bytes, 64)];
         let header = Self {
             format: match u32_at(bytes, 0) {
                 1 => PixelFormat::I420,
@@ -242,17 +261,39 @@ impl VideoHeader {
             written_ns: u64_at(bytes, 40),
             epoch: u32_at(bytes, 48),
             pixels: u32_at(bytes, 52),
+            lent: (places != [0; 3]).then_some(places),
         };
         let mut end = 0_usize;
-        for (plane, stride) in planes(header.format, header.width, header.height)?.iter().zip(header.strides)
-        {
+        let sizes = planes(header.format, header.width, header.height)?;
+        for ((plane, stride), place) in sizes.iter().zip(header.strides).zip(places) {
             let stride = stride as usize;
-            if stride < plane.row || stride > MAX_STRIDE || !stride.is_multiple_of(8) {
+            if !is_stride(stride, plane) {
+                return None;
+            }
+            let place = place as usize;
+            let is_outside = !place.is_multiple_of(8) || place + stride * plane.rows > ring;
+            if header.lent.is_some() && is_outside {
                 return None;
             }
             end += stride * plane.rows;
         }
-        (end == header.pixels as usize && end <= room).then_some(header)
+        let fits = header.lent.is_some() || end <= room;
+        (end == header.pixels as usize && fits).then_some(header)
+    }
+
+    /// Where each plane is, from the ring's beginning; `own`: where the cell's own pixels begin.
+    pub(crate) fn places(&self, own: usize) -> [usize; 3] {
+        if let Some(places) = self.lent {
+            return places.map(|place| place as usize);
+        }
+        let mut places = [own; 3];
+        let sizes = planes(self.format, self.width, self.height).unwrap_or_default();
+        let mut next = own;
+        for ((place, size), stride) in places.iter_mut().zip(&sizes).zip(self.strides) {
+            *place = next;
+            next += stride as usize * size.rows;
+        }
+        places
     }
 }
 
@@ -305,6 +346,11 @@ impl AudioHeader {
     }
 }
 
+/// Whether rows of `plane` may be `stride` bytes apart.
+pub(crate) fn is_stride(stride: usize, plane: &PlaneSize) -> bool {
+    (plane.row..=MAX_STRIDE).contains(&stride) && stride.is_multiple_of(8)
+}
+
 // The offsets below are constants within arrays of constant length: they cannot be out of range.
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
@@ -346,12 +392,18 @@ const VIDEO_CELLS: u32 = 6;
 /// 640 ms of sound in chunks of 10 ms.
 const AUDIO_CELLS: u32 = 64;
 const MAX_CELLS: u32 = 1024;
+/// The six that were announced last, those that wait for their time, and what a decoder refers to.
+const LENT_PIECES: usize = 16;
+/// Beside an eighth of the picture.
+const LENT_MARGIN: usize = 64 << 10;
 const MAX_STRIDE: usize = MAX_SIDE as usize * 2;
-/// A ring of the largest pictures is 90 MB.
+/// A ring of the largest pictures is 90 MB, and has little to lend.
 pub(crate) const MAX_RING: usize = 128 << 20;
 const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 const RING_MAGIC: u32 = u32::from_le_bytes(*b"GRFR");
 const RING_HEADER: usize = PAGE;
 pub(crate) const VIDEO_HEADER: usize = 128;
+/// Of the fields in it, without the first.
+pub(crate) const VIDEO_FIELDS: usize = 72;
 pub(crate) const AUDIO_HEADER: usize = 64;
 const PAGE: usize = 4096;

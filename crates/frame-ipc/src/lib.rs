@@ -5,7 +5,7 @@
 //! each chunk of sound. Neither side can hurt the other: the host never waits for a reader (a note that does
 //! not fit its socket is dropped), and a reader believes nothing it has not checked.
 //!
-//! All integers are little-endian; times are `CLOCK_MONOTONIC` in nanoseconds. This is protocol version 1.2. A
+//! All integers are little-endian; times are `CLOCK_MONOTONIC` in nanoseconds. This is protocol version 1.3. A
 //! host answers a reader of another major version with its own and closes, so that each knows which of them is to be
 //! updated: HELLO and WELCOME keep their form in every version. A message kind unknown to a reader is skipped if the host's minor
 //! version is higher than its own, and ends the connection otherwise. What a minor version added is said to a
@@ -78,6 +78,7 @@
 //!   48  u64  when it was written here
 //!   56  u32  epoch of the slot's state
 //!   60  u32  bytes of pixels
+//!   64  3 × u32  (1.3) where each plane is, from the ring's beginning, multiples of 8; all 0: below
 //!  128  …    the planes, each directly after the one before
 //! ```
 //!
@@ -95,10 +96,14 @@
 //!
 //! A reader checks the first field, copies the rest, and checks the first field again: what was overwritten
 //! meanwhile is never handed on.
+//!
+//! Behind the audio cells is memory that the host lends to its decoders ([`Lender`]): a picture made there stays there, and its cell says
+//! where. It is not written again before its cell is. Readers that do not know of it, before version 1.3, make the host copy.
 #![deny(unsafe_code)]
 
 mod host;
 mod layout;
+mod lending;
 mod mapping;
 mod message;
 mod pixels;
@@ -109,12 +114,13 @@ mod subject;
 
 pub use host::{FOLLOWED, Followed, Host, SlotReaders};
 pub use layout::{MAX_AUDIO_FRAMES, MAX_CHANNELS, MAX_PIXELS, MAX_SIDE, Matrix, PixelFormat, Rotation};
+pub use lending::{Lender, LentPiece};
 pub use message::{Look, Older, Report, Scene, SlotState};
 pub use pixels::{LentPixels, Pixels};
 pub use reader::{
     AudioBuffer, AudioInfo, Copied, Disconnect, Event, Reader, SlotInfo, VideoBuffer, VideoInfo, list_slots,
 };
-pub use slot::{Plane, SlotWriter, VideoFrame, WriteError};
+pub use slot::{Plane, SlotWriter, VideoFrame, WriteError, Written};
 pub use socket::{SOCKET_ENV, default_socket_path};
 pub use subject::{Sensitivity, Subject, Who};
 

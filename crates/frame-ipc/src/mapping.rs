@@ -1,4 +1,4 @@
-//! The one place with `unsafe`: memory that another process may change at any moment.
+//! Memory that another process may change at any moment: the one place with `unsafe`, but for what is lent out ([`crate::lending`]).
 //!
 //! Nobody outside gets a reference into a mapping but to atomic words. Every access of ours is an atomic load or store of
 //! eight bytes, so a process writing at the same time is a wrong picture at worst, never a data race.
@@ -33,7 +33,7 @@ impl WriteMap {
 
     /// Bytes to `offset`, a multiple of 8. The last word is padded with zeros. False: outside the mapping.
     #[must_use]
-    pub(crate) fn store(&mut self, offset: usize, bytes: &[u8]) -> bool {
+    pub(crate) fn store(&self, offset: usize, bytes: &[u8]) -> bool {
         let Some(words) = self.0.range(offset, bytes.len()) else { return false };
         let (whole, rest) = bytes.as_chunks::<8>();
         for (word, chunk) in words.iter().zip(whole) {
@@ -48,7 +48,7 @@ impl WriteMap {
     }
 
     /// The cell at `offset` is not to be read from here on.
-    pub(crate) fn begin(&mut self, offset: usize, number: u64) {
+    pub(crate) fn begin(&self, offset: usize, number: u64) {
         if let Some([word]) = self.0.range(offset, 8) {
             word.store(writing(number).to_le(), Ordering::Relaxed);
         }
@@ -56,10 +56,23 @@ impl WriteMap {
     }
 
     /// The cell at `offset` is whole.
-    pub(crate) fn end(&mut self, offset: usize, number: u64) {
+    pub(crate) fn end(&self, offset: usize, number: u64) {
         if let Some([word]) = self.0.range(offset, 8) {
             word.store(whole(number).to_le(), Ordering::Release);
         }
+    }
+}
+
+impl WriteMap {
+    /// Where `length` bytes from `offset`, a multiple of 8, begin. `None`: outside the mapping.
+    pub(crate) fn piece(&self, offset: usize, length: usize) -> Option<NonNull<u8>> {
+        NonNull::new(self.0.range(offset, length)?.as_ptr().cast_mut().cast())
+    }
+
+    /// Where in the mapping `bytes` are. `None`: elsewhere.
+    pub(crate) fn offset_of(&self, bytes: &[u8]) -> Option<usize> {
+        let offset = (bytes.as_ptr() as usize).checked_sub(self.0.base.as_ptr() as usize)?;
+        (offset.checked_add(bytes.len())? <= self.0.count * 8).then_some(offset)
     }
 }
 
@@ -183,7 +196,7 @@ mod tests {
 
     #[test]
     fn bytes_written_are_read_and_nothing_reaches_outside() {
-        let (mut writer, fd) = WriteMap::create(4096).unwrap();
+        let (writer, fd) = WriteMap::create(4096).unwrap();
         let reader = ReadMap::open(&fd, 4096).unwrap();
         assert!(writer.store(8, b"thirteen byte"));
         let mut back = [0; 13];
@@ -198,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_cell_is_whole_only_between_end_and_the_next_begin() {
-        let (mut writer, fd) = WriteMap::create(4096).unwrap();
+        let (writer, fd) = WriteMap::create(4096).unwrap();
         let reader = ReadMap::open(&fd, 4096).unwrap();
         assert!(!reader.is_whole(64, 0));
         writer.begin(64, 7);

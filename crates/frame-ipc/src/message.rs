@@ -296,7 +296,7 @@ pub(crate) fn bounded(name: &str) -> String {
 
 pub(crate) const MAJOR: u8 = 1;
 /// 1: FOLLOW and LOOK. 2: what cannot be shown, in STATE.
-pub(crate) const MINOR: u8 = 2;
+pub(crate) const MINOR: u8 = 3;
 pub(crate) const MAX_TO_HOST: usize = 320;
 pub(crate) const MAX_TO_READER: usize = 512;
 pub(crate) const MAX_NAME: usize = 255;

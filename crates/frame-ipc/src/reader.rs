@@ -1,8 +1,8 @@
 //! The reading end: what a host announces, checked, and copied out whole, or lent, or not at all.
 
 use crate::layout::{
-    AUDIO_HEADER, AudioHeader, MAX_RING, Matrix, PixelFormat, RingShape, Rotation, VIDEO_HEADER, VideoHeader,
-    planes,
+    AUDIO_HEADER, AudioHeader, MAX_RING, Matrix, PixelFormat, RingShape, Rotation, VIDEO_FIELDS,
+    VIDEO_HEADER, VideoHeader, planes,
 };
 use crate::mapping::ReadMap;
 use crate::message::{Look, MAJOR, MAX_TO_READER, MINOR, Older, Report, SlotState, ToHost, ToReader};
@@ -16,14 +16,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// `None`: the planes do not begin at words.
-fn lent_planes<'a>(map: &'a ReadMap, at: usize, info: &VideoInfo) -> Option<[(Pixels<'a>, u32); 3]> {
+fn lent_planes<'a>(map: &'a ReadMap, info: &VideoInfo) -> Option<[(Pixels<'a>, u32); 3]> {
     let sizes = planes(info.format, info.width, info.height)?;
     let mut lent = [(Pixels::Own(&[]), 0); 3];
-    let mut start = at;
-    for ((size, stride), place) in sizes.iter().zip(info.strides).zip(&mut lent) {
-        let length = size.rows * stride as usize;
-        *place = (Pixels::Lent(map.lend(start, length)?), stride);
-        start += length;
+    for (((size, stride), place), lent) in sizes.iter().zip(info.strides).zip(info.places).zip(&mut lent) {
+        *lent = (Pixels::Lent(map.lend(place, size.rows * stride as usize)?), stride);
     }
     Some(lent)
 }
@@ -69,6 +66,8 @@ pub struct VideoInfo {
     pub arrival_ns: u64,
     pub written_ns: u64,
     strides: [u32; 3],
+    /// Where the planes are in the ring; checked.
+    places: [usize; 3],
     pixels: u32,
 }
 
@@ -254,21 +253,20 @@ impl Reader {
         let Some((map, shape)) = &self.ring else { return Copied::Torn };
         let cell = shape.video_offset(info.number);
         buffer.bytes.resize(info.pixels as usize, 0);
-        let whole = map.is_whole(cell, info.number)
-            && map.load(cell + VIDEO_HEADER, &mut buffer.bytes)
-            && map.is_still_whole(cell, info.number);
-        let Some(sizes) = planes(info.format, info.width, info.height).filter(|_| whole) else {
-            self.tally.torn += 1;
-            return Copied::Torn;
-        };
         (buffer.planes, buffer.strides) = ([(0, 0); 3], info.strides);
+        let mut whole = map.is_whole(cell, info.number);
         let mut start = 0;
-        for (i, size) in sizes.iter().enumerate() {
+        for (i, size) in planes(info.format, info.width, info.height).unwrap_or_default().iter().enumerate() {
             let end = start + size.rows * info.strides[i] as usize;
+            whole = whole && buffer.bytes.get_mut(start..end).is_some_and(|to| map.load(info.places[i], to));
             buffer.planes[i] = (start, end);
             start = end;
         }
-        Copied::Whole
+        if whole && map.is_still_whole(cell, info.number) {
+            return Copied::Whole;
+        }
+        self.tally.torn += 1;
+        Copied::Torn
     }
 
     /// Lends the picture's planes, with bytes per row, to `take`, which copies them, out of the ring itself: each byte is
@@ -288,8 +286,9 @@ impl Reader {
             self.tally.torn += 1;
             return Copied::Torn;
         }
-        let planes = lent_planes(map, cell + VIDEO_HEADER, info);
-        let Some(planes) = planes.filter(|_| !map.has_reached(shape.video_offset(near), near)) else {
+        let Some(planes) =
+            lent_planes(map, info).filter(|_| !map.has_reached(shape.video_offset(near), near))
+        else {
             if self.copy_video(info, buffer) == Copied::Torn {
                 return Copied::Torn;
             }
@@ -348,7 +347,7 @@ impl Reader {
     fn video(&mut self, number: u64, still: bool, now: u64) -> Result<Option<VideoInfo>, Disconnect> {
         let (map, shape) = self.ring.as_ref().ok_or(Disconnect::Violation("a picture without a ring"))?;
         let cell = shape.video_offset(number);
-        let mut header = [0; 56];
+        let mut header = [0; VIDEO_FIELDS];
         if !(map.is_whole(cell, number)
             && map.load(cell + 8, &mut header)
             && map.is_still_whole(cell, number))
@@ -356,9 +355,8 @@ impl Reader {
             self.tally.skipped += 1;
             return Ok(None);
         }
-        let room = shape.picture_room();
-        let header =
-            VideoHeader::decode(&header, room).ok_or(Disconnect::Violation("a picture that cannot be"))?;
+        let header = VideoHeader::decode(&header, shape.picture_room(), shape.length)
+            .ok_or(Disconnect::Violation("a picture that cannot be"))?;
         if header.epoch != self.epoch {
             self.tally.skipped += 1;
             return Ok(None);
@@ -382,6 +380,7 @@ impl Reader {
             arrival_ns: header.arrival_ns,
             written_ns: header.written_ns,
             strides: header.strides,
+            places: header.places(cell + VIDEO_HEADER),
             pixels: header.pixels,
         }))
     }

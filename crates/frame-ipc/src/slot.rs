@@ -2,9 +2,10 @@
 
 use crate::host::SlotReaders;
 use crate::layout::{
-    AUDIO_HEADER, AudioHeader, DEFAULT_PIXELS, MAX_RING, Matrix, PixelFormat, RingShape, Rotation,
-    VIDEO_HEADER, VideoHeader, planes,
+    AUDIO_HEADER, AudioHeader, DEFAULT_PIXELS, MAX_RING, Matrix, PixelFormat, PlaneSize, RingShape, Rotation,
+    VIDEO_HEADER, VideoHeader, is_stride, planes,
 };
+use crate::lending::Lender;
 use crate::mapping::WriteMap;
 use crate::message::{Look, Report, SlotState, ToReader, bounded, for_minor};
 use crate::now_ns;
@@ -38,6 +39,14 @@ pub struct VideoFrame<'a> {
     pub rotation: Rotation,
 }
 
+/// How a picture came into the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was there: made in memory of [`SlotWriter::lender`].
+    InPlace,
+    Copied,
+}
+
 /// Why a picture or a chunk of sound was not written. Nothing was announced.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -55,8 +64,9 @@ pub enum WriteError {
 /// dropped. Dropping the writer leaves the slot as it is.
 pub struct SlotWriter {
     slot: Arc<Slot>,
-    map: WriteMap,
+    map: Arc<WriteMap>,
     shape: RingShape,
+    lender: Lender,
     next_video: u64,
     next_audio: u64,
     epoch: u32,
@@ -64,8 +74,7 @@ pub struct SlotWriter {
 
 impl SlotWriter {
     pub(crate) fn new(number: u8, wake: Arc<Wake>) -> io::Result<Self> {
-        let shape = RingShape::for_pictures(DEFAULT_PIXELS);
-        let (map, descriptor) = new_ring(&shape)?;
+        let NewRing { map, descriptor, shape, lender } = new_ring(DEFAULT_PIXELS)?;
         let board = Board {
             state: SlotState::default(),
             ring: Ring { descriptor, generation: 1, length: shape.length as u64 },
@@ -73,7 +82,7 @@ impl SlotWriter {
             subscribers: Vec::new(),
         };
         let slot = Arc::new(Slot { number, board: Mutex::new(board), shown: AtomicUsize::new(0), wake });
-        Ok(Self { slot, map, shape, next_video: 0, next_audio: 0, epoch: 0 })
+        Ok(Self { slot, map, shape, lender, next_video: 0, next_audio: 0, epoch: 0 })
     }
 
     pub(crate) fn slot(&self) -> Arc<Slot> {
@@ -90,8 +99,14 @@ impl SlotWriter {
         self.slot.shown.load(Ordering::Relaxed) > 0
     }
 
+    /// For whoever makes this slot's pictures: one that is made in memory lent by this needs no copy. To be asked for anew
+    /// with each picture.
+    pub fn lender(&self) -> Lender {
+        self.lender.clone()
+    }
+
     /// Writes a picture and announces it to the readers that show it.
-    pub fn write_video(&mut self, frame: &VideoFrame<'_>) -> Result<(), WriteError> {
+    pub fn write_video(&mut self, frame: &VideoFrame<'_>) -> Result<Written, WriteError> {
         let (width, height) = (frame.width, frame.height);
         let sizes = planes(frame.format, width, height)
             .filter(|sizes| sizes.len() == frame.planes.len())
@@ -107,7 +122,11 @@ impl SlotWriter {
             *stride = aligned as u32;
             pixels += aligned * size.rows;
         }
-        if pixels > self.shape.picture_room() {
+        let lent = self.lent_planes(frame, &sizes).filter(|_| self.slot.know_lent());
+        if let Some((_, _, own)) = &lent {
+            strides = *own;
+            pixels = sizes.iter().zip(own).map(|(size, stride)| size.rows * *stride as usize).sum();
+        } else if pixels > self.shape.picture_room() {
             self.grow(pixels)?;
         }
 
@@ -127,9 +146,17 @@ impl SlotWriter {
             written_ns: now_ns(),
             epoch: self.epoch,
             pixels: pixels as u32,
+            lent: lent.map(|(_, places, _)| places),
         };
         self.map.begin(cell, number);
+        self.lender.note_begun(number);
         let mut stored = self.map.store(cell + 8, &header.encode());
+        if let Some((piece, ..)) = lent {
+            self.lender.note_announced(piece, number);
+            self.map.end(cell, number);
+            self.slot.announce_video(Latest { number, is_lent: true });
+            return Ok(Written::InPlace);
+        }
         let mut to = cell + VIDEO_HEADER;
         for ((size, plane), stride) in sizes.iter().zip(frame.planes).zip(strides) {
             if plane.stride == stride as usize && plane.data.len() >= plane.stride * size.rows {
@@ -143,8 +170,31 @@ impl SlotWriter {
         }
         debug_assert!(stored, "a checked picture fits its cell");
         self.map.end(cell, number);
-        self.slot.announce_video(number);
-        Ok(())
+        self.slot.announce_video(Latest { number, is_lent: false });
+        Ok(Written::Copied)
+    }
+
+    /// The piece of the ring where the picture is already, and of each plane its place and its stride.
+    fn lent_planes(
+        &self,
+        frame: &VideoFrame<'_>,
+        sizes: &[PlaneSize],
+    ) -> Option<(usize, [u32; 3], [u32; 3])> {
+        let (mut places, mut strides) = ([0; 3], [0; 3]);
+        let mut piece = None;
+        for (i, (plane, size)) in frame.planes.iter().zip(sizes).enumerate() {
+            let (index, offset) = self.lender.find(plane.data)?;
+            let end = offset + plane.stride * size.rows;
+            if *piece.get_or_insert(index) != index
+                || !offset.is_multiple_of(8)
+                || !is_stride(plane.stride, size)
+                || end > self.lender.end_of(index)
+            {
+                return None;
+            }
+            (places[i], strides[i]) = (u32::try_from(offset).ok()?, plane.stride as u32);
+        }
+        Some((piece?, places, strides))
     }
 
     /// Writes a chunk of sound, one slice per channel with `frames` samples each, and announces it.
@@ -192,18 +242,31 @@ impl SlotWriter {
     }
 
     fn grow(&mut self, pixels: usize) -> io::Result<()> {
-        let shape = RingShape::for_pictures(pixels);
+        let NewRing { map, descriptor, shape, lender } = new_ring(pixels)?;
         debug_assert!(shape.length <= MAX_RING);
-        let (map, descriptor) = new_ring(&shape)?;
         self.slot.replace_ring(descriptor, shape.length as u64);
-        (self.map, self.shape) = (map, shape);
+        (self.map, self.shape, self.lender) = (map, shape, lender.starting_at(self.next_video));
         Ok(())
     }
 }
 
-fn new_ring(shape: &RingShape) -> io::Result<(WriteMap, OwnedFd)> {
-    let (mut map, descriptor) = WriteMap::create(shape.length)?;
-    if shape.write(&mut map) { Ok((map, descriptor)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+struct NewRing {
+    map: Arc<WriteMap>,
+    descriptor: OwnedFd,
+    shape: RingShape,
+    lender: Lender,
+}
+
+/// For pictures of up to `pixels` bytes.
+fn new_ring(pixels: usize) -> io::Result<NewRing> {
+    let (shape, lent) = RingShape::for_pictures(pixels);
+    let (map, descriptor) = WriteMap::create(shape.length)?;
+    if !shape.write(&map) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let map = Arc::new(map);
+    let lender = Lender::new(map.clone(), lent, shape.video_cells);
+    Ok(NewRing { map, descriptor, shape, lender })
 }
 
 /// What the writer and the host's own thread share about one slot.
@@ -220,9 +283,15 @@ struct Board {
     state: SlotState,
     ring: Ring,
     /// The last picture of this epoch.
-    latest: Option<u64>,
+    latest: Option<Latest>,
     /// At most `MAX_READERS`.
     subscribers: Vec<Subscriber>,
+}
+
+#[derive(Clone, Copy)]
+struct Latest {
+    number: u64,
+    is_lent: bool,
 }
 
 struct Ring {
@@ -256,11 +325,16 @@ impl Slot {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce_video(&self, number: u64) {
+    fn announce_video(&self, picture: Latest) {
         let mut board = self.board();
-        board.latest = Some(number);
-        let note = ToReader::Video { slot: self.number, still: false, number }.encode();
-        board.announce(self.number, &note, |subscriber| subscriber.look.is_shown());
+        board.latest = Some(picture);
+        let note = ToReader::Video { slot: self.number, still: false, number: picture.number }.encode();
+        board.announce(self.number, &note, |subscriber| subscriber.sees(picture));
+    }
+
+    /// Whether every reader finds pictures that are not in their cells.
+    fn know_lent(&self) -> bool {
+        self.board().subscribers.iter().all(|s| !s.media || s.knows_lent())
     }
 
     fn announce_audio(&self, number: u64) {
@@ -404,8 +478,16 @@ impl Board {
 }
 
 impl Subscriber {
+    fn knows_lent(&self) -> bool {
+        self.minor >= LENT_SINCE
+    }
+
+    fn sees(&self, picture: Latest) -> bool {
+        self.look.is_shown() && (self.knows_lent() || !picture.is_lent)
+    }
+
     /// Sends what is owed, in order; false if some of it did not fit.
-    fn settle(&mut self, slot: u8, state: &SlotState, ring: &Ring, latest: Option<u64>) -> bool {
+    fn settle(&mut self, slot: u8, state: &SlotState, ring: &Ring, latest: Option<Latest>) -> bool {
         if !self.media {
             self.owed.ring = false;
         }
@@ -418,9 +500,9 @@ impl Subscriber {
             self.owed.state = send(&self.socket, &note.encode(), None) == Sent::Full;
         }
         if self.owed.still && !self.owed.ring && !self.owed.state {
-            self.owed.still = latest.is_some_and(|number| {
-                let note = ToReader::Video { slot, still: true, number };
-                send(&self.socket, &note.encode(), None) == Sent::Full
+            self.owed.still = latest.is_some_and(|picture| {
+                let note = ToReader::Video { slot, still: true, number: picture.number };
+                self.sees(picture) && send(&self.socket, &note.encode(), None) == Sent::Full
             });
         }
         !self.owed.any()
@@ -433,6 +515,8 @@ impl Owed {
     }
 }
 
+/// The minor version of the protocol in which pictures say where they are.
+const LENT_SINCE: u8 = 3;
 /// Rows begin where vector instructions like them to.
 const ROW_ALIGNMENT: usize = 64;
 const MAX_PLANE: usize = crate::layout::MAX_AUDIO_FRAMES * 4;

@@ -303,6 +303,10 @@ fn cells_of_random_bytes_are_at_most_ugly() {
                 keep(32, &NOW.to_le_bytes());
                 keep(60, &(64 * 128_u32).to_le_bytes());
                 keep(56, &[0; 4]);
+                let places = [[0; 3], [LENGTH - 8192, 8, 200_000], [0, 0, LENGTH]];
+                for (at, place) in (64..).step_by(4).zip(places[number as usize % 3]) {
+                    keep(at, &(place as u32).to_le_bytes());
+                }
             } else {
                 keep(8, &48_000_u32.to_le_bytes());
                 keep(12, &480_u16.to_le_bytes());
@@ -450,11 +454,65 @@ fn a_reader_of_another_major_version_is_told_ours_and_the_host_knows() {
         tell(&stranger, &[2, 1], &[]);
         let mut bytes = [0_u8; 64];
         let (_, length) = recv(&stranger, &mut bytes, RecvFlags::empty()).unwrap();
-        assert_eq!(&bytes[..length], &[1, 1, 2, 0]);
+        assert_eq!(&bytes[..length], &[1, 1, 3, 0]);
         assert!(is_thrown_out(&stranger));
         assert_eq!(host.mismatch(), Some(older));
     }
     still_served(&mut writer, &mut good);
+}
+
+#[test]
+fn a_reader_that_knows_only_cells_finds_every_picture_there() {
+    let place = Place::new("cells-only");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut write = || {
+        let piece = writer.lender().lend(64 * 64 * 2).unwrap();
+        let (luma, chroma) = piece.split_at(64 * 64);
+        let planes = [
+            Plane { data: luma, stride: 64 },
+            Plane { data: &chroma[..32 * 32], stride: 32 },
+            Plane { data: &chroma[32 * 32..32 * 64], stride: 32 },
+        ];
+        let frame = VideoFrame {
+            format: PixelFormat::I420,
+            width: 64,
+            height: 64,
+            planes: &planes,
+            timestamp_ns: now_ns(),
+            arrival_ns: now_ns(),
+            full_range: false,
+            matrix: Matrix::Bt601,
+            rotation: Rotation::None,
+        };
+        writer.write_video(&frame).unwrap()
+    };
+    let until_shown = |count: u32| {
+        while host.readers()[0].shown != count {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    };
+    assert_eq!(write(), Written::InPlace);
+    let older = connect(&place.socket());
+    for message in [HELLO, &[2, 1], &[3, 1]] {
+        tell(&older, message, &[]);
+    }
+    until_shown(1);
+    assert_eq!(write(), Written::Copied);
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&4) {
+        let mut bytes = [0_u8; 512];
+        let (_, length) = recv(&older, &mut bytes, RecvFlags::empty()).unwrap();
+        assert!(length > 0);
+        kinds.push(bytes[0]);
+        if bytes[0] == 4 {
+            assert_eq!(bytes[8], 1, "of the first, which is not in its cell, it is not told");
+        }
+    }
+    assert_eq!(kinds, [1, 2, 3, 4]);
+    drop(older);
+    until_shown(0);
+    assert_eq!(write(), Written::InPlace);
 }
 
 #[test]

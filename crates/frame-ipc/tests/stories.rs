@@ -324,6 +324,76 @@ fn a_picture_is_lent_unless_the_writer_is_near() {
     }
 }
 
+/// As [`write`], the picture being made in the ring's own memory.
+fn write_in_place(writer: &mut SlotWriter, value: u8) -> Written {
+    let mut piece = writer.lender().lend(96 * 64 * 2).unwrap();
+    piece.fill(value);
+    let (luma, rest) = piece.split_at(128 * 80);
+    let (first, second) = rest.split_at(64 * 40);
+    let planes = [
+        Plane { data: &luma[..128 * 64], stride: 128 },
+        Plane { data: &first[..64 * 32], stride: 64 },
+        Plane { data: &second[..64 * 32], stride: 64 },
+    ];
+    let frame = VideoFrame {
+        format: PixelFormat::I420,
+        width: 96,
+        height: 64,
+        planes: &planes,
+        timestamp_ns: now_ns(),
+        arrival_ns: now_ns(),
+        full_range: false,
+        matrix: Matrix::Bt709,
+        rotation: Rotation::None,
+    };
+    writer.write_video(&frame).unwrap()
+}
+
+#[test]
+fn a_picture_made_in_the_rings_memory_is_read_there_until_it_is_made_anew() {
+    let place = Place::new("in-place");
+    let host = Host::bind(&place.socket(), 1).unwrap();
+    let mut writer = host.slot(1).unwrap();
+    let mut reader = settled(&place, 1);
+    reader.set_look(Look::PROGRAM);
+    shown(&host, 1);
+    let mut picture = VideoBuffer::default();
+    let is_whole = |info: &VideoInfo, reader: &mut Reader, picture: &mut VideoBuffer, value: u8| {
+        let copied = reader.copy_video(info, picture);
+        let is_right = (0..3).all(|plane| {
+            let (bytes, stride) = picture.plane(plane);
+            bytes.chunks(stride as usize).all(|row| row[..48].iter().all(|byte| *byte == value))
+        });
+        assert!(copied == Copied::Torn || is_right, "picture {value}");
+        copied == Copied::Whole
+    };
+    let mut infos = Vec::new();
+    for value in 0..100 {
+        // Now and then one comes from elsewhere, and is copied.
+        if value % 7 == 3 {
+            write(&mut writer, 96, 64, value, now_ns());
+        } else {
+            assert_eq!(write_in_place(&mut writer, value), Written::InPlace);
+        }
+        let Event::Video(info) = next(&mut reader) else { panic!() };
+        let mut is_lent = false;
+        let copied = reader.lend_video(&info, &mut picture, |planes| {
+            is_lent = planes.iter().all(|(pixels, _)| matches!(pixels, Pixels::Lent(_)));
+        });
+        assert!(is_lent && copied == Copied::Whole);
+        infos.push((info, value));
+        let whole = infos.iter().filter(|(info, v)| is_whole(info, &mut reader, &mut picture, *v)).count();
+        assert_eq!(whole, infos.len().min(6));
+    }
+    // What does not fit makes a new ring, with memory of its own.
+    let old = writer.lender();
+    write(&mut writer, 4096, 2304, 1, now_ns());
+    assert_eq!(write_in_place(&mut writer, 7), Written::InPlace);
+    let (mut before, value) = (old.lend(1).unwrap(), infos[99].1);
+    before.fill(77);
+    assert!(!is_whole(&infos[99].0, &mut reader, &mut picture, value) || picture.plane(0).0[0] == value);
+}
+
 #[test]
 fn what_is_overwritten_while_it_is_lent_is_told() {
     let place = Place::new("lent-torn");

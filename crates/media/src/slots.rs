@@ -2,7 +2,7 @@
 
 use crate::audio::{CHUNK, Chunk, SAMPLE_RATE};
 use crate::locked;
-use frame_ipc::{FOLLOWED, Host, SlotState, SlotWriter, VideoFrame, now_ns};
+use frame_ipc::{FOLLOWED, Host, Lender, SlotState, SlotWriter, VideoFrame, now_ns};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use wire::PeerId;
@@ -153,6 +153,17 @@ impl Slots {
             seen |= slot.shown_ns.is_some_and(|at| now_ns().saturating_sub(at) < LINGER_NS);
         });
         seen
+    }
+
+    /// Memory in which this author's pictures are best made: that of a slot that shows them.
+    pub fn lender(&self, who: Author) -> Option<Lender> {
+        let mut lender = None;
+        self.each_of(who, |_, slot| {
+            if lender.is_none() && slot.writer.is_shown() {
+                lender = Some(slot.writer.lender());
+            }
+        });
+        lender
     }
 
     /// Writes a picture to each slot of this author. `active`: whether the track may still be seen; asked while nobody

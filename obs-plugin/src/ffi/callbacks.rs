@@ -3,17 +3,21 @@
 use super::module::{ask_for_slots, text};
 use super::properties::{self, AWAY, CARD_COLOUR, HOLD, SENSITIVITY, SHOW, SLOT};
 use super::sink::ObsSource;
-use super::{c_string, guard, log, obs};
+use super::{c_string, drawn, guard, log, obs};
 use crate::settings::{Away, Choice, GROUND, Raw, Wishes};
 use crate::source::Source;
+use frame_ipc::now_ns;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What libobs holds for us: made by `create`, ended by `destroy`.
 pub(super) struct Instance {
     pub source: Source,
     raw: *mut obs::obs_source_t,
     kind: Kind,
+    /// When to look again how large it is drawn. Only the graphics thread reads it.
+    measure_at_ns: AtomicU64,
 }
 
 /// Our two kinds of source.
@@ -45,6 +49,7 @@ pub(super) fn register() {
                 info.get_properties = Some(guest_properties);
                 info.show = Some(show);
                 info.hide = Some(hide);
+                info.video_tick = Some(tick);
                 info.activate = Some(activate);
                 info.deactivate = Some(deactivate);
             }
@@ -86,7 +91,10 @@ unsafe extern "C" fn create_sound(
 fn create(kind: Kind, settings: *mut obs::obs_data_t, raw: *mut obs::obs_source_t) -> *mut c_void {
     ask_for_slots();
     match Source::start(Settings(settings).wishes(kind), ObsSource::new(raw)) {
-        Ok(source) => Box::into_raw(Box::new(Instance { source, raw, kind })).cast(),
+        Ok(source) => {
+            let measure_at_ns = AtomicU64::new(0);
+            Box::into_raw(Box::new(Instance { source, raw, kind, measure_at_ns })).cast()
+        }
         Err(error) => {
             log(&format!("a source cannot start: {error}"));
             null_mut()
@@ -115,11 +123,28 @@ unsafe extern "C" fn update(data: *mut c_void, settings: *mut obs::obs_data_t) {
 }
 
 unsafe extern "C" fn show(data: *mut c_void) {
-    guard((), || instance(data).into_iter().for_each(|it| it.source.board.set_shown(true)));
+    guard((), || {
+        if let Some(instance) = instance(data) {
+            instance.measure_at_ns.store(0, Ordering::Relaxed);
+            instance.source.board.set_shown(true);
+        }
+    });
 }
 
 unsafe extern "C" fn hide(data: *mut c_void) {
     guard((), || instance(data).into_iter().for_each(|it| it.source.board.set_shown(false)));
+}
+
+/// Before each frame, on the graphics thread.
+unsafe extern "C" fn tick(data: *mut c_void, _seconds: f32) {
+    guard((), || {
+        let Some(instance) = instance(data) else { return };
+        let (board, now) = (&instance.source.board, now_ns());
+        if board.look().is_shown() && now >= instance.measure_at_ns.load(Ordering::Relaxed) {
+            instance.measure_at_ns.store(now + MEASURE_EVERY_NS, Ordering::Relaxed);
+            board.set_height(drawn::height(instance.raw));
+        }
+    });
 }
 
 unsafe extern "C" fn activate(data: *mut c_void) {
@@ -253,5 +278,6 @@ impl Settings {
     }
 }
 
+const MEASURE_EVERY_NS: u64 = 1_000_000_000;
 const TRACKS: &CStr = c"tracks";
 const ALL_TRACKS: u32 = 0xff;

@@ -8,6 +8,7 @@
 #[allow(non_camel_case_types, non_upper_case_globals, dead_code, clippy::all)]
 mod bindings;
 mod callbacks;
+mod drawn;
 mod module;
 mod properties;
 mod sink;

@@ -44,10 +44,6 @@ impl Sink for Notebook {
         (path == "white").then_some(Image { width: 16, height: 16, rgba })
     }
 
-    fn drawn_height(&self) -> u16 {
-        360
-    }
-
     fn log(&self, text: &str) {
         let _ = self.0.send(Seen::Log(text.to_owned()));
     }
@@ -291,7 +287,8 @@ fn the_engine_is_told_what_is_on_air_and_how_large() {
             std::thread::yield_now();
         }
     };
-    // Once a second it is looked up.
+    until(Scene::Preview, 0);
+    play.board.set_height(360);
     until(Scene::Preview, 360);
     play.board.set_active(true);
     until(Scene::Program, 360);

@@ -1,13 +1,14 @@
 //! Pictures out of encoded frames: FFmpeg's decoders, always giving I420 or NV12.
 
 use super::hardware;
+use super::memory::Memory;
 use crate::av;
 use ffmpeg::codec::{self, decoder, threading};
 use ffmpeg::format::Pixel;
 use ffmpeg::software::scaling;
 use ffmpeg::{Dictionary, color, frame};
 use ffmpeg_the_third as ffmpeg;
-use frame_ipc::{MAX_PIXELS, Matrix, PixelFormat, Plane, Rotation, VideoFrame};
+use frame_ipc::{Lender, MAX_PIXELS, Matrix, PixelFormat, Plane, Rotation, VideoFrame};
 use rtp::codec::VideoCodec;
 use rtp::ext::{ColorSpace, MatrixCoefficients};
 
@@ -17,6 +18,8 @@ pub struct Decoder {
     converter: Option<scaling::Context>,
     /// It may use the graphics card.
     pub on_card: bool,
+    /// After `inner`, which asks it: dropped later. Boxed, because that knows its address.
+    memory: Box<Memory>,
 }
 
 /// Where to decode.
@@ -76,13 +79,20 @@ impl Decoder {
         if on_card {
             hardware::lend(&mut context);
         }
+        let memory = Box::<Memory>::default();
+        memory.serve(&mut context);
         // Concealment stays on, because FFmpeg finds damage by it; what it painted over is marked and not shown.
         let opening = context.decoder();
         // Sizes are checked before decoding; this holds the line if a parameter set slips through.
         let mut limits = Dictionary::new();
         limits.set("max_pixels", MAX_PIXELS.to_string());
         let inner = opening.open_as_with(found, limits)?.video()?;
-        Ok(Self { inner, converter: None, on_card })
+        Ok(Self { inner, converter: None, on_card, memory })
+    }
+
+    /// Where the next pictures are to be, if this decoder can put them there.
+    pub fn set_lender(&mut self, lender: Option<Lender>) {
+        self.memory.set_lender(lender);
     }
 
     /// Decodes one whole frame. `None`: the frame has nothing to show. `told`: what its packets say of the colours, which

@@ -2,6 +2,7 @@
 
 pub mod decoder;
 mod hardware;
+mod memory;
 pub mod preview;
 
 use crate::crash::blaming;
@@ -298,7 +299,11 @@ impl Track {
         let since = &feed.counters.decoding_since_ns;
         let began = now_ns();
         since.store(began, Ordering::Relaxed);
-        let result = self.decoder().and_then(|decoder| decoder.decode(&frame.data, frame.timestamp, colours));
+        let lender = self.around.slots.lender(feed.author());
+        let result = self.decoder().and_then(|decoder| {
+            decoder.set_lender(lender);
+            decoder.decode(&frame.data, frame.timestamp, colours)
+        });
         since.store(0, Ordering::Relaxed);
         feed.counters.decoding_us.fetch_add(now_ns().saturating_sub(began) / 1_000, Ordering::Relaxed);
         result

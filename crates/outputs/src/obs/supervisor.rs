@@ -219,11 +219,11 @@ impl Supervisor {
 
     fn on_event(&mut self, event: FromWorker, lives: &mut u64) {
         if event == FromWorker::Ready {
-            self.status.send_replace(OutputStatus::Running);
             if *lives > 0 {
                 self.restarts.send_modify(|count| *count += 1);
             }
             *lives += 1;
+            self.status.send_replace(OutputStatus::Running);
         }
         self.events.send(event);
     }
