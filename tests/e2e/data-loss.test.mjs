@@ -66,16 +66,19 @@ for (const [name, from, to] of [['Chromium to Firefox', () => ada, () => fox], [
     assert.ok(dropped > 30, `the network lost ${dropped} packets`);
     for (const channel of channels) {
       const { mode, options, id, consumer } = channel;
+      const isReliable = options.maxRetransmits === undefined && options.maxPacketLifeTime === undefined;
       await call(sender, 'say', id, ['last']);
       const heard = await until(`${mode}: the last is heard`, async () => {
         const texts = (await call(receiver, 'heardOn', consumer)).map(one => one.text);
-        return texts.includes('last') && texts;
-      }, { within: 20_000 });
+        if (texts.includes('last')) return texts;
+        // What came too late on a busy machine was given up, too.
+        if (!isReliable) await call(sender, 'say', id, ['last']);
+        return false;
+      }, { within: 20_000, every: 500 });
       const numbers = heard.filter(text => text !== 'last').map(Number);
       console.log(`${name}, ${mode}: ${numbers.length} of ${COUNT}`);
       assert.equal(new Set(numbers).size, numbers.length, 'nothing twice');
       if (options.ordered) assert.deepEqual(numbers, numbers.toSorted((a, b) => a - b), `${mode}: in order`);
-      const isReliable = options.maxRetransmits === undefined && options.maxPacketLifeTime === undefined;
       if (isReliable) assert.equal(numbers.length, COUNT, `${mode}: all of them`);
       else assert.ok(numbers.length > COUNT * 0.7, `${mode}: ${numbers.length}`);
       if (mode === 'no repeats') assert.ok(numbers.length < COUNT, 'nothing was lost, or it was repeated');

@@ -85,7 +85,7 @@ test('asked to end, the window goes, and with it the engine and its media worker
   assert.ok(app && worker, 'both run');
   // Closes the window. That the driver would do it by killing the program tells nothing of ours.
   process.kill(app, 'SIGTERM');
-  await window.driver.line('a goodbye', line => line.includes('Greenroom has ended'), 10_000);
+  await window.driver.line('a goodbye', line => line.includes('Greenroom has ended'));
   await until('both programs are gone', () => !isAlive(app) && !isAlive(worker));
   await assert.rejects(fetch(`${engine.url}/health`));
 });

@@ -46,9 +46,10 @@ test('Firefox is seen and heard, as VP8', { timeout: 40_000 }, async () => {
     const { levels } = await heard(adaPage, [ada.tone, fox.tone]);
     return levels[1] > 0.03 && levels[0] < 0.01;
   });
-  const { peers } = await engine.room(ROOM);
-  const consumed = peers.find(peer => peer.displayName === 'Ada').consumers;
-  assert.ok(consumed.some(one => one.mimeType === 'video/VP8' && one.packetCount > 0), JSON.stringify(consumed));
+  await until('that is VP8', async () => {
+    const { consumers } = await engine.peer(ROOM, 'Ada');
+    return consumers.some(one => one.mimeType === 'video/VP8' && one.packetCount > 0) || Promise.reject(new Error(JSON.stringify(consumers)));
+  });
 });
 
 test('Firefox sees and hears the other, not itself', { timeout: 40_000 }, async () => {

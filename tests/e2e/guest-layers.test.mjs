@@ -79,7 +79,8 @@ test('a source that OBS hides takes the lowest size; shown again it is sharp wit
   await Promise.all([takes('Ada', WIDTHS[2]), takes('Fox', WIDTHS[2])]);
   await obs.show(foxItem, false);
   await takes('Fox', WIDTHS[0]);
-  assert.equal(taken('Ada'), WIDTHS[2], 'nobody else is concerned');
+  // Nobody else is concerned.
+  await takes('Ada', WIDTHS[2]);
   await receives(adaPage, WIDTHS[2]);
   for (let attempt = 1; ; attempt += 1) {
     const shown = performance.now();
@@ -133,5 +134,5 @@ async function receives(page, width) {
   await until(`the picture that arrives is ${width} wide`, async () => {
     const streams = await pictureStreams(page, 'inbound');
     return streams.some(stream => stream.frameWidth === width && stream.framesPerSecond >= 6) || Promise.reject(new Error(JSON.stringify(streams)));
-  }, { within: 20_000 });
+  }, { within: 30_000 });
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, afterEach, before, test } from 'node:test';
-import { loudness, readAudio } from '../lib/audio.mjs';
+import { loudness, median, readAudio } from '../lib/audio.mjs';
 import { measureSync } from '../lib/avsync.mjs';
 import { launchChromium } from '../lib/browser.mjs';
 import { ADA, BEN } from '../lib/camera.mjs';
@@ -75,23 +75,27 @@ test('guests see and hear each other, and nobody hears themselves', { timeout: 6
   await adaPage.screenshot({ path: artifact('guest-live.png') });
 });
 
-test("the recording has both guests' tones, and lips in sync within 50 ms", { timeout: 90_000 }, async () => {
-  let file, sync;
+test("the recording has both guests' tones, and lips in sync within 50 ms", { timeout: 150_000 }, async () => {
+  let file, sync, isDrawn;
+  const medians = [];
   for (let attempt = 1; attempt <= 3; attempt += 1) {
     const stop = await obs.record();
     await pause(10_000);
     file = artifact(`recording-${attempt}.mkv`);
     fs.copyFileSync(await stop(), file);
     sync = await measureSync(file, ada.beep);
+    medians.push(sync.median);
     console.log(`# flash to beep in OBS's recording: median ${sync.median.toFixed(1)} ms, worst ${sync.worst.toFixed(1)} ms over ${sync.offsets.length}; ${sync.fresh.toFixed(1)} pictures a second`);
     // Recorded again only if the machine was too busy to draw the pictures.
-    if (sync.fresh > (ada.fps * 2) / 3) break;
+    isDrawn = sync.fresh > (ada.fps * 2) / 3;
+    if (isDrawn) break;
   }
   const samples = await readAudio(file);
   const [adaTone, benTone, nobody] = [ada.tone, ben.tone, 550].map(tone => loudness(samples, tone));
   assert.ok(adaTone > 0.03 && benTone > 0.03 && nobody < 0.005, `tones: Ada ${adaTone}, Ben ${benTone}, nobody's ${nobody}`);
   assert.ok(sync.offsets.length >= 6, JSON.stringify(sync));
-  assert.ok(Math.abs(sync.median) <= 50, JSON.stringify(sync));
+  // Where it was always too busy, the recording in the middle counts.
+  assert.ok(Math.abs(isDrawn ? sync.median : median(medians)) <= 50, JSON.stringify({ medians, sync }));
 });
 
 test('kill -9 of the media worker: OBS lives, and the guest is back by itself within 5 s', { timeout: 60_000 }, async () => {

@@ -99,9 +99,11 @@ test('pausing stops the picture, resuming brings it back; statistics tell what f
   assert.ok(stats.transports.every(one => one.dtlsState === 'connected' && one.iceState === 'connected'), JSON.stringify(stats.transports));
   const sent = stats.consumers.find(one => one.consumerId === consumerId);
   assert.ok(sent.packetCount > 10 && sent.byteCount > 1000 && sent.mimeType === 'video/VP8', JSON.stringify(sent));
-  const { ok: own } = await ask(ada, 'get-stats', { producerId });
-  assert.equal(own.producers.length, 1);
-  assert.ok(own.producers[0].packetCount > 10 && own.producers[0].bitrate > 10_000, JSON.stringify(own.producers));
+  const own = await until('what Ada sends is measured', async () => {
+    const { ok } = await ask(ada, 'get-stats', { producerId });
+    assert.equal(ok.producers.length, 1);
+    return (ok.producers[0].packetCount > 10 && ok.producers[0].bitrate > 10_000 && ok) || Promise.reject(new Error(JSON.stringify(ok.producers)));
+  });
   assert.equal((await ask(ben, 'get-stats', { producerId })).code, 'not-found', "another peer's producer has no statistics here");
 
   const { ok: one } = await ask(ben, 'get-stats', { consumerId });

@@ -23,7 +23,8 @@ const want = (on, device = null) => engine.rest('PUT', '/api/monitoring', { on, 
 const hear = (index, volume, muted = false) => engine.rest('POST', `/api/rooms/${ROOM}/peers/${peers[index]}/hearing`, { volume, muted });
 const monitors = async () => childrenNamed(await engine.mediaWorker(), 'greenroom-monitor');
 const state = () => feed.snapshot.monitoring.state;
-const becomes = (what, within = 8_000) => until(`monitoring is ${what}`, () => state().state === what && state(), { every: 50, within });
+const becomes = what => until(`monitoring is ${what}`, () => state().state === what && state(), { every: 50, within: 20_000 });
+const waitsBecause = reason => until(`monitoring waits: ${reason}`, () => reason.test(state().reason) && state().state === 'waiting', { every: 50, within: 20_000 });
 
 /** How loud each guest's tone is on a device. */
 async function levels(device = 'headphones', seconds = 2) {
@@ -35,7 +36,7 @@ async function levels(device = 'headphones', seconds = 2) {
 /** Records again until it is so: what was played before is still on its way for a moment. */
 function isHeard(what, check, device = 'headphones') {
   let last;
-  return until(what, async () => check((last = await levels(device, 1))) && last, { within: 15_000, every: 10 }).catch(error => {
+  return until(what, async () => check((last = await levels(device, 1))) && last, { within: 30_000, every: 10 }).catch(error => {
     throw new Error(`${error.message}; heard: ${last}`);
   });
 }
@@ -67,7 +68,7 @@ test('nothing is played at first, and nobody who waits is heard', { timeout: 60_
   for (const guest of guests) await engine.peer(ROOM, guest.name, { state: 'waiting' });
   await want(true);
   assert.equal((await becomes('playing')).device, 'Headphones');
-  await until('a waiting guest speaks', () => feed.levels.size === 2, { within: 10_000 });
+  await until('a waiting guest speaks', () => feed.levels.size === 2);
   assert.ok(Math.max(...(await levels())) < SILENCE);
 });
 
@@ -87,17 +88,21 @@ test('who is let in is heard, each as loud as the streamer likes', { timeout: 90
   await isHeard('both are heard as they are', all => Math.min(...all) > 0.03);
 });
 
-test('it is heard nearly without holes, however busy the machine', { timeout: 60_000 }, async () => {
-  const samples = await sound.record('headphones', 11);
-  // What records begins with a gap of its own.
-  const pieces = cut(samples.subarray(RATE), RATE / 100).map(piece => Math.max(...piece.map(Math.abs)));
-  const usual = median(pieces);
-  const [silent, soft] = [pieces.filter(peak => peak < 1e-4).length, pieces.filter(peak => peak < usual / 2).length];
-  const found = `of ${pieces.length} pieces of 10 ms, ${silent} were silent and ${soft} less than half as loud`;
+test('it is heard nearly without holes, however busy the machine', { timeout: 90_000 }, async () => {
+  const [silent, soft] = [[], []];
+  for (let round = 0; round < 3; round += 1) {
+    const samples = await sound.record('headphones', 6);
+    // What records begins with a gap of its own.
+    const pieces = cut(samples.subarray(RATE), RATE / 100).map(piece => Math.max(...piece.map(Math.abs)));
+    const usual = median(pieces);
+    silent.push(pieces.filter(peak => peak < 1e-4).length / pieces.length);
+    soft.push(pieces.filter(peak => peak < usual / 2).length / pieces.length);
+  }
+  const found = `of each round's pieces of 10 ms, these parts were silent: ${silent}; and these less than half as loud: ${soft}`;
   console.log(`# ${found}`);
-  // None in most runs; once 28 with eight to sixteen programs at two cores, and it is not known whose they were: the browser's, which
-  // makes the sound, or ours.
-  assert.ok(silent <= 40 && soft <= 60, found);
+  // None in most runs; once 28 of 1,000 with eight to sixteen programs at two cores, and it is not known whose they were: the browser's,
+  // which makes the sound, or ours.
+  assert.ok(median(silent) <= 0.04 && median(soft) <= 0.06, found);
 });
 
 test('OBS hears nothing of it, in a scene without guests', { timeout: 90_000 }, async () => {
@@ -123,7 +128,7 @@ test('a device that goes is not replaced by another, and is played on again when
   await until('it has begun anew', async () => ![undefined, before].includes((await monitors())[0]) && state().state === 'playing');
   await isHeard('both are heard', all => Math.min(...all) > 0.03);
   await unplug();
-  assert.match((await becomes('waiting')).reason, /Headphones is gone\. Plug it in again/);
+  await waitsBecause(/Headphones is gone\. Plug it in again/);
   assert.ok(Math.max(...(await levels('speakers'))) < SILENCE, 'the speakers play nothing');
   unplug = await sound.device('headphones', 'Headphones');
   await becomes('playing');
@@ -137,7 +142,7 @@ test('no device at all is said, and the system’s choice is followed', { timeou
   await sound.choose('headphones');
   await isHeard('both are heard in the headphones', all => Math.min(...all) > 0.03);
   await want(true, 'nowhere');
-  assert.match((await becomes('waiting')).reason, /“nowhere” is not there/);
+  await waitsBecause(/“nowhere” is not there/);
   await want(true, 'headphones');
   await becomes('playing');
 });
@@ -145,16 +150,15 @@ test('no device at all is said, and the system’s choice is followed', { timeou
 test('a sound service that hangs or dies is waited for, and nobody else notices', { timeout: 120_000 }, async () => {
   const worker = await engine.mediaWorker();
   process.kill(sound.pulse.pid, 'SIGSTOP');
-  const { reason } = await becomes('waiting', 20_000);
-  assert.match(reason, /sound service does not answer/);
+  await waitsBecause(/sound service does not answer/);
   assert.equal((await engine.peer(ROOM, 'Ada')).state, 'live');
   process.kill(sound.pulse.pid, 'SIGCONT');
-  await becomes('playing', 20_000);
+  await becomes('playing');
   await sound.stop();
-  await becomes('waiting', 20_000);
+  await becomes('waiting');
   await sound.run();
   unplug = await sound.device('headphones', 'Headphones');
-  await becomes('playing', 20_000);
+  await becomes('playing');
   await isHeard('both are heard again', all => Math.min(...all) > 0.03);
   assert.equal(await engine.mediaWorker(), worker, 'the media worker never ended');
 });

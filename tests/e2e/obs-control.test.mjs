@@ -23,7 +23,7 @@ let page;
 const startObs = () => Obs.start({ socket, folder, password: PASSWORD, canvas: [640, 360] });
 const control = () => dashboard.snapshot.obs.control;
 const becomes = (what, check, within) => until(what, () => check(control()) && control(), { within, every: 50 });
-const connected = () => becomes('connected', seen => seen.state === 'connected', 20_000);
+const connected = () => becomes('connected', seen => seen.state === 'connected', 40_000);
 const add = (layout, slots) => engine.rest('POST', '/api/obs/sources', { layout, ...(slots && { slots }) });
 const allow = on => engine.rest('PUT', '/api/obs/control', { on });
 
@@ -55,7 +55,7 @@ test('without consent OBS is left alone', { timeout: 40_000 }, async () => {
   await assert.rejects(add('solo'), { status: 409, code: 'conflict' });
 });
 
-test('with consent it is found, with its password, and shown', { timeout: 20_000 }, async () => {
+test('with consent it is found, with its password, and shown', { timeout: 60_000 }, async () => {
   await page.getByTestId('obs-allow').click();
   const seen = await connected();
   assert.equal(seen.program, 'Scene');
@@ -63,7 +63,7 @@ test('with consent it is found, with its password, and shown', { timeout: 20_000
   assert.match(seen.version, /^\d+\.\d+/);
 });
 
-test('a guest is added to the current scene: alone on all of it, then in corners', { timeout: 20_000 }, async () => {
+test('a guest is added to the current scene: alone on all of it, then in corners', { timeout: 60_000 }, async () => {
   assert.deepEqual(await add('source', [2]), { scene: 'Scene', sources: ['Guest 2'] });
   await page.getByTestId('obs-slot').selectOption('1');
   await page.getByTestId('obs-add').click();
@@ -75,7 +75,7 @@ test('a guest is added to the current scene: alone on all of it, then in corners
   await assert.rejects(add('source', [2]), { status: 409, message: /“Guest 2” is in the scene “Scene” already/ });
 });
 
-test('a layout is a scene of its own, with the sources that are there', { timeout: 30_000 }, async () => {
+test('a layout is a scene of its own, with the sources that are there', { timeout: 60_000 }, async () => {
   await obs.call('CreateScene', { sceneName: 'Greenroom grid' });
   assert.deepEqual(await add('side-by-side'), { scene: 'Greenroom side by side', sources: ['Guest 1', 'Guest 2'] });
   const grid = await add('grid');
@@ -87,28 +87,28 @@ test('a layout is a scene of its own, with the sources that are there', { timeou
     await until('the guests have pictures', async () => (await items(layout)).every(item => item.sceneItemTransform.sourceWidth > 0));
     await obs.screenshot(layout, { file: artifact(`obs-control-${layout}.png`) });
   }
-  await becomes('the scene on program', seen => seen.program === 'Greenroom grid (2)', 3_000);
+  await becomes('the scene on program', seen => seen.program === 'Greenroom grid (2)');
 });
 
-test('recording and studio mode are seen', { timeout: 30_000 }, async () => {
+test('recording and studio mode are seen', { timeout: 60_000 }, async () => {
   const stop = await obs.record();
-  await becomes('recording', seen => seen.recording === 'on', 3_000);
+  await becomes('recording', seen => seen.recording === 'on');
   await page.locator('[data-testid=obs-recording][data-state=on]').waitFor();
   await page.screenshot({ path: artifact('obs-control-dashboard.png') });
   await obs.call('PauseRecord');
-  await becomes('paused', seen => seen.recording === 'paused', 3_000);
+  await becomes('paused', seen => seen.recording === 'paused');
   await stop();
-  await becomes('not recording', seen => seen.recording === 'off', 3_000);
+  await becomes('not recording', seen => seen.recording === 'off');
   await obs.call('SetStudioModeEnabled', { studioModeEnabled: true });
   await obs.call('SetCurrentPreviewScene', { sceneName: 'Greenroom grid' });
-  await becomes('the preview', seen => seen.preview === 'Greenroom grid', 3_000);
+  await becomes('the preview', seen => seen.preview === 'Greenroom grid');
   assert.deepEqual(await add('source', [4]), { scene: 'Greenroom grid', sources: ['Guest 4'] });
   await engine.rest('DELETE', '/api/obs/sources/last');
   await obs.call('SetStudioModeEnabled', { studioModeEnabled: false });
-  await becomes('no preview', seen => seen.preview === null, 3_000);
+  await becomes('no preview', seen => seen.preview === null);
 });
 
-test('what was added is taken back, and nothing else', { timeout: 30_000 }, async () => {
+test('what was added is taken back, and nothing else', { timeout: 60_000 }, async () => {
   const undo = () => engine.rest('DELETE', '/api/obs/sources/last');
   await obs.call('SetCurrentProgramScene', { sceneName: 'Greenroom grid (2)' });
   await assert.rejects(undo(), { status: 409, message: /on program/ });
@@ -125,12 +125,12 @@ test('what was added is taken back, and nothing else', { timeout: 30_000 }, asyn
   await undo();
   await undo();
   await until('the sources are gone', async () => String(await inputs()) === 'Backdrop');
-  assert.deepEqual(await items('Scene'), []);
-  await becomes('nothing to take back', seen => seen.undo === null, 3_000);
+  await until('nothing is left of them', async () => (await items('Scene')).length === 0);
+  await becomes('nothing to take back', seen => seen.undo === null);
   await assert.rejects(undo(), { status: 404 });
 });
 
-test('what does not fit is refused and leaves nothing behind', { timeout: 15_000 }, async () => {
+test('what does not fit is refused and leaves nothing behind', { timeout: 60_000 }, async () => {
   const before = await everything();
   await assert.rejects(add('solo', [7]), { status: 400 });
   await assert.rejects(add('side-by-side', [1]), { status: 400 });
@@ -138,32 +138,32 @@ test('what does not fit is refused and leaves nothing behind', { timeout: 15_000
   assert.equal(await everything(), before);
 });
 
-test('the plugin is updated in place, and the dashboard says when OBS must restart', { timeout: 15_000 }, async () => {
+test('the plugin is updated in place, and the dashboard says when OBS must restart', { timeout: 60_000 }, async () => {
   const plugin = path.join(folder, 'config/obs-studio/plugins/greenroom');
   const view = () => dashboard.snapshot.obs;
   assert.deepEqual([view().plugin, view().restart], ['installed', false], 'what OBS has loaded is what is installed');
   await engine.rest('POST', '/api/obs/plugin');
-  await until('the restart is asked for', () => view().restart, { within: 4_000 });
+  await until('the restart is asked for', () => view().restart);
   await obs.call('GetStats');
   fs.writeFileSync(path.join(plugin, 'data/VERSION'), '99.0.0');
-  await until('the newer one is seen', () => view().plugin === 'newer', { within: 4_000 });
+  await until('the newer one is seen', () => view().plugin === 'newer');
   await assert.rejects(engine.rest('POST', '/api/obs/plugin'), { status: 409, message: /newer Greenroom plugin \(99\.0\.0\)/ });
   assert.equal(fs.readFileSync(path.join(plugin, 'data/VERSION'), 'utf8'), '99.0.0');
   await engine.rest('DELETE', '/api/obs/plugin');
-  await until('it is gone', () => view().plugin === 'missing' && !view().restart, { within: 4_000 });
+  await until('it is gone', () => view().plugin === 'missing' && !view().restart);
   assert.ok(!fs.existsSync(plugin) && fs.existsSync(path.dirname(plugin)));
   await obs.call('GetStats');
 });
 
-test('OBS may end and come back; the engine too', { timeout: 90_000 }, async () => {
+test('OBS may end and come back; the engine too', { timeout: 120_000 }, async () => {
   await obs.stop();
-  await becomes('waiting', seen => seen.state === 'waiting', 5_000);
+  await becomes('waiting', seen => seen.state === 'waiting');
   // On a computer where another OBS of this user runs, that one may be what is seen.
   await becomes('what to do', seen => /Start OBS|does not listen/.test(seen.hint), 20_000);
   await assert.rejects(add('solo'), { status: 409, message: /not connected to OBS/ });
   obs = await startObs();
   await connected();
-  await until('it has loaded the plugin', () => dashboard.snapshot.obs.plugin === 'installed' && !dashboard.snapshot.obs.restart, { within: 5_000 });
+  await until('it has loaded the plugin', () => dashboard.snapshot.obs.plugin === 'installed' && !dashboard.snapshot.obs.restart);
   dashboard.close();
   await engine.stop();
   await engine.launch();
@@ -171,8 +171,8 @@ test('OBS may end and come back; the engine too', { timeout: 90_000 }, async () 
   assert.equal((await connected()).program, 'Scene', 'the consent was kept');
 });
 
-test('the consent can be withdrawn', { timeout: 15_000 }, async () => {
+test('the consent can be withdrawn', { timeout: 60_000 }, async () => {
   await allow(false);
-  await becomes('off', seen => seen.state === 'off', 3_000);
+  await becomes('off', seen => seen.state === 'off');
   await assert.rejects(add('solo'), { status: 409 });
 });

@@ -82,10 +82,11 @@ test('with a guest on air counters move, and everything stays bounded and namele
   await isLive(guest);
   const stranger = await connect(engine.url);
   await stranger.ask('made-up-by-a-client', {});
-  const first = await until('pictures are decoded', async () => {
+  const kinds = figures => [...new Set(figures.get('greenroom_stream_bytes_per_second').samples.map(({ labels }) => labels.kind))].sort();
+  const first = await until('sound and pictures come, and are decoded', async () => {
     const figures = await scrape();
-    return valueOf(figures, 'greenroom_media_pictures_total') > 0 && figures;
-  }, { within: 20_000, every: 500 });
+    return valueOf(figures, 'greenroom_media_pictures_total') > 0 && String(kinds(figures)) === 'audio,video' && figures;
+  }, { within: 30_000, every: 500 });
   assert.equal(valueOf(first, 'greenroom_peers', { role: 'guest', state: 'live' }), 1);
   assert.equal(valueOf(first, 'greenroom_slots_taken'), 1);
   assert.equal(valueOf(first, 'greenroom_media_worker_up'), 1);
@@ -94,18 +95,16 @@ test('with a guest on air counters move, and everything stays bounded and namele
   assert.ok(valueOf(first, 'greenroom_connections', { listener: 'control' }) >= 2);
 
   const { peerId } = await engine.peer(ROOM, ada.name);
-  const streams = first.get('greenroom_stream_bytes_per_second').samples;
-  assert.deepEqual([...new Set(streams.map(({ labels }) => labels.kind))].sort(), ['audio', 'video']);
-  assert.ok(streams.every(({ labels }) => labels.room === ROOM && labels.peer === peerId));
+  assert.ok(first.get('greenroom_stream_bytes_per_second').samples.every(({ labels }) => labels.room === ROOM && labels.peer === peerId));
   const grows = ['greenroom_received_bytes_total', 'greenroom_received_packets_total', 'greenroom_media_pictures_total', 'greenroom_media_decode_seconds_total', 'process_cpu_seconds_total'];
   await until('each of them grows', async () => {
     const next = await scrape();
     return grows.every(name => valueOf(next, name) > valueOf(first, name));
-  }, { within: 10_000, every: 500 });
+  }, { every: 500 });
   assert.doesNotMatch(fs.readFileSync(artifact('metrics.txt'), 'utf8'), /Ada|made-up|whsec|hook\?/);
 
   await engine.killMediaWorker();
-  await until('the restart is counted', async () => valueOf(await scrape(), 'greenroom_media_worker_restarts_total') === 1, { within: 10_000, every: 200 });
+  await until('the restart is counted', async () => valueOf(await scrape(), 'greenroom_media_worker_restarts_total') === 1, { every: 200 });
   stranger.close();
   await guest.close();
   await until('nobody is there any more', async () => valueOf(await scrape(), 'greenroom_transports') === 0, { within: 45_000, every: 500 });
@@ -135,11 +134,13 @@ test('an alarm says what is wrong and what to do, and can be dismissed', { timeo
 test('guests who do not reach OBS are an alarm until they do', { timeout: 60_000 }, async () => {
   const pid = await engine.mediaWorker();
   const raised = () => feed.snapshot.alarms.find(alarm => alarm.kind === 'media-worker');
+  const restarts = async () => valueOf(await scrape(), 'greenroom_media_worker_restarts_total');
   // Three deaths within a minute: each is over before it is noticed, all together are not.
   for (let death = 0; death < 3; death += 1) {
-    await until('the media worker runs', () => feed.snapshot.mediaWorker.state === 'running', { within: 10_000, every: 50 });
+    await until('the media worker runs', async () => valueOf(await scrape(), 'greenroom_media_worker_up') === 1, { every: 50 });
+    const before = await restarts();
     await engine.killMediaWorker();
-    await until('its end is noticed', () => feed.snapshot.mediaWorker.state !== 'running', { within: 10_000, every: 20 });
+    await until('it was started again', async () => (await restarts()) > before, { every: 50 });
   }
   const alarm = await until('that is an alarm', raised, { within: 20_000 });
   assert.match(alarm.what, /three times/);
@@ -193,7 +194,7 @@ test('the debug switch logs more, for a while, and a support bundle tells nothin
   const page = await openPage(browser, { name: 'support', url: engine.dashboardUrl });
   assert.equal(feed.snapshot.debugUntil, null);
   await page.locator('[data-testid="debug-toggle"]').click();
-  const end = await until('more is logged', () => feed.snapshot.debugUntil, { within: 5_000, every: 50 });
+  const end = await until('more is logged', () => feed.snapshot.debugUntil, { every: 50 });
   const minutes = (Date.parse(end) - Date.now()) / 60_000;
   assert.ok(minutes > 25 && minutes <= 31, `${minutes} minutes`);
   const guest = await connect(engine.url, (await engine.invite(ROOM, { role: 'viewer' })).token);
@@ -208,7 +209,7 @@ test('the debug switch logs more, for a while, and a support bundle tells nothin
   await page.locator('[data-testid="support-panel"]').scrollIntoViewIfNeeded();
   await page.screenshot({ path: artifact('dashboard-support.png') });
   await page.locator('[data-testid="debug-toggle"]').click();
-  await until('no more is logged', () => feed.snapshot.debugUntil === null, { within: 5_000, every: 50 });
+  await until('no more is logged', () => feed.snapshot.debugUntil === null, { every: 50 });
   await page.close();
 
   const response = await fetch(`${engine.url}/api/support-bundle`, { headers: { authorization: `Bearer ${engine.token}` } });

@@ -54,7 +54,7 @@ test('a forwarding worker panics: its guests are live again within 5 s without a
 
   const { workers, status } = await (await fetch(`${engine.url}/health`)).json();
   assert.deepEqual({ workers, status }, { workers: 2, status: 'ok' });
-  assert.ok(feed.snapshot.notes.some(note => note.text.includes('started again')), JSON.stringify(feed.snapshot.notes));
+  await until('the dashboard says so', () => feed.snapshot.notes.some(note => note.text.includes('started again')) || Promise.reject(new Error(JSON.stringify(feed.snapshot.notes))));
   assert.equal(await evePage.evaluate('window.troubles'), 0, 'Eve was told of no trouble');
   assert.ok((await received('second', 'Eve')) > 20_000, 'Eve still sends');
   assert.equal(await evePage.evaluate('window.neverReloaded'), true);

@@ -150,7 +150,7 @@ test('a killed engine says what it took up again, and an orderly end is no news'
 
   const client = open.at(-1);
   await engine.stop();
-  assert.ok(client.notices.some(({ event }) => event === 'server-closing'), 'said goodbye');
+  await told(client, 'server-closing', () => true);
   await engine.launch();
   assert.equal((await (await fetch(`${engine.url}/health`)).json()).recovered, null);
 });

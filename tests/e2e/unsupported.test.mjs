@@ -55,7 +55,9 @@ test('three crashes, and the stream is left out: the worker lives, the others ar
   await isLive(page);
   await isGivenUp(3);
   assert.match(guest('Mallory').trouble, /picture cannot be shown in OBS: unsupported video/);
-  assert.ok(!guest('Ben').failed && guest('Ben').trouble === null);
+  assert.ok(!guest('Ben').failed);
+  // A machine that is busy with three crashes may lose packets meanwhile.
+  await until('Ben has no trouble', () => guest('Ben').trouble === null || Promise.reject(new Error(guest('Ben').trouble)));
   assert.ok(dashboard.snapshot.notes.some(note => /Mallory's picture cannot be shown/.test(note.text)));
   const worker = await engine.mediaWorker();
   await showsLive(obs, 'Ben', ben, { since: Date.now() });

@@ -28,8 +28,8 @@ export async function launchChromium({ files, devices = 'allowed', executable, a
 /** A page of its own (own storage and permissions). With `guest`, its camera is the drawn one. */
 export async function openPage(browser, { guest, name = guest?.name ?? 'page', url, viewport = { width: 900, height: 700 } } = {}) {
   const context = await browser.newContext({ viewport });
-  context.setDefaultTimeout(15_000);
-  context.setDefaultNavigationTimeout(20_000);
+  context.setDefaultTimeout(30_000);
+  context.setDefaultNavigationTimeout(30_000);
   const page = await context.newPage();
   keepConsole(page, name);
   await page.addInitScript(rememberConnections);
@@ -64,7 +64,7 @@ export async function launchFirefox() {
 /** A Firefox page with its console kept. */
 export async function openFirefoxPage(browser, { guest, name = 'firefox', url } = {}) {
   const page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(30_000);
   const file = artifact(`${name}.console.log`);
   page.on('console', message => fs.appendFileSync(file, `${message.type()}: ${message.text()}\n`));
   page.on('pageerror', error => fs.appendFileSync(file, `uncaught: ${error.message}\n`));

@@ -65,7 +65,7 @@ export class Engine {
   async killMediaWorker() {
     const pid = await this.mediaWorker();
     process.kill(pid, 'SIGKILL');
-    await until('the media worker is dead', () => !isAlive(pid), { within: 3000, every: 10 });
+    await until('the media worker is dead', () => !isAlive(pid), { every: 10 });
     return pid;
   }
 
@@ -139,9 +139,9 @@ export class Engine {
       if (message.type === 'snapshot') feed.snapshot = message;
       if (message.type === 'levels') for (const level of message.levels) feed.levels.set(level.peerId, level);
     });
-    await bounded('the dashboard socket opens', new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject)), 5000);
+    await bounded('the dashboard socket opens', new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject)), 15_000);
     socket.on('error', () => {});
-    await until('the first snapshot', () => feed.snapshot, { within: 5000, every: 20 });
+    await until('the first snapshot', () => feed.snapshot, { every: 20 });
     return feed;
   }
 }

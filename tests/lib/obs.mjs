@@ -144,11 +144,12 @@ export class Obs {
     return [sceneItemTransform.sourceWidth, sceneItemTransform.sourceHeight];
   }
 
-  /** Records until the returned function is called; that gives the file. */
+  /** Records until the returned function is called, and at least as many seconds as that is told; it gives the file. */
   async record() {
     await this.call('StartRecord');
     await until('OBS records', async () => (await this.call('GetRecordStatus')).outputActive);
-    return async () => {
+    return async (seconds = 0) => {
+      await until(`${seconds} s are recorded`, async () => (await this.call('GetRecordStatus')).outputDuration >= seconds * 1000, { within: seconds * 1000 + 30_000 });
       const { outputPath } = await this.call('StopRecord');
       await until('the recording is closed', async () => !(await this.call('GetRecordStatus')).outputActive);
       return outputPath;

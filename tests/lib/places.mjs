@@ -36,6 +36,14 @@ export const artifact = name => path.join(artifactsFolder(), name.replaceAll(/[^
 export function privateFolder(purpose) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), `gr-${purpose}-`));
   fs.chmodSync(folder, 0o700);
-  process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+  // Not before the first is wanted: by then what ends the programs that use them is registered, and so comes first.
+  if (folders.size === 0) process.on('exit', removeFolders);
+  folders.add(folder);
   return folder;
+}
+
+const folders = new Set();
+
+function removeFolders() {
+  for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }

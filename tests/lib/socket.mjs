@@ -9,9 +9,9 @@ export async function connect(url, token) {
   const notices = [];
   socket.onAny((event, data) => notices.push({ event, data }));
   const left = new Promise(resolve => socket.once('disconnect', resolve));
-  await bounded('socket connects', new Promise((resolve, reject) => socket.once('connect', resolve).once('connect_error', reject)), 5000);
+  await bounded('socket connects', new Promise((resolve, reject) => socket.once('connect', resolve).once('connect_error', reject)), 15_000);
   const ask = (event, payload) =>
-    bounded(`${event} is answered`, new Promise(resolve => socket.emit(event, payload, resolve)), 8000).then(answer =>
+    bounded(`${event} is answered`, new Promise(resolve => socket.emit(event, payload, resolve)), 15_000).then(answer =>
       answer && typeof answer === 'object' && 'error' in answer ? answer : { ok: answer },
     );
   return { socket, notices, ask, left, close: () => socket.disconnect() };

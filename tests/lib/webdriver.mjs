@@ -43,7 +43,7 @@ export class Window {
   }
 
   /** The element a CSS selector names, once it is there and shown. */
-  find(selector, { within = 10_000 } = {}) {
+  find(selector, { within = 20_000 } = {}) {
     return until(`${selector} is shown`, async () => {
       const found = await this.command('POST', '/element', { using: 'css selector', value: selector });
       const id = found[ELEMENT];
