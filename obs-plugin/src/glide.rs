@@ -49,7 +49,7 @@ impl Glide {
         for channel in &mut self.channels {
             channel.given.clear();
         }
-        let mut count = 0;
+        let mut count = if wanted == 1.0 { self.give_at_rest(held) } else { 0 };
         while self.position + (SIDE as f64) < held as f64 {
             if wanted == 1.0 && self.step != 1.0 && self.settle() {
                 continue;
@@ -71,6 +71,20 @@ impl Glide {
             channel.held.drain(..spent);
         }
         self.position -= spent as f64;
+        count
+    }
+
+    /// As they are, all at once: nothing is to be moved.
+    fn give_at_rest(&mut self, held: usize) -> usize {
+        if self.step != 1.0 || self.position.fract() != 0.0 {
+            return 0;
+        }
+        let (start, end) = (self.position as usize, held.saturating_sub(SIDE));
+        for channel in &mut self.channels {
+            channel.given.extend_from_slice(channel.held.get(start..end).unwrap_or_default());
+        }
+        let count = end.saturating_sub(start);
+        self.position += count as f64;
         count
     }
 
