@@ -79,8 +79,7 @@ test('a source that OBS hides takes the lowest size; shown again it is sharp wit
   await Promise.all([takes('Ada', WIDTHS[2]), takes('Fox', WIDTHS[2])]);
   await obs.show(foxItem, false);
   await takes('Fox', WIDTHS[0]);
-  // Nobody else is concerned.
-  await takes('Ada', WIDTHS[2]);
+  assert.equal(taken('Ada'), WIDTHS[2], 'nobody else is concerned');
   await receives(adaPage, WIDTHS[2]);
   for (let attempt = 1; ; attempt += 1) {
     const shown = performance.now();

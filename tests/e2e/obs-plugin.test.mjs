@@ -240,6 +240,7 @@ test('the card of somebody who is away has a colour, or a picture of the streame
   await host.order('leave 1');
   await stays('Styled', left, 1500);
   await shows('Styled', 'the card', picture => counterIn(picture) === null);
+  assert.ok(performance.now() - left < 4_500, 'two seconds are not many more');
   await obs.call('RemoveInput', { inputName: 'Styled' });
   await host.stop();
 });
