@@ -109,10 +109,14 @@ impl Descriptor {
         Self::parse_again(data, structure.as_deref()?)
     }
 
+    /// Whether a descriptor comes with a structure.
+    pub fn brings_structure(data: &[u8]) -> bool {
+        data.get(MANDATORY_LEN).is_some_and(|octet| octet >> 3 & HAS_STRUCTURE != 0)
+    }
+
     /// The structure that comes with a descriptor, if it brings one; `None`: malformed.
     fn attached_structure(data: &[u8]) -> Option<Option<Structure>> {
-        let flags = data.get(MANDATORY_LEN).map_or(0, |octet| octet >> 3);
-        if flags & HAS_STRUCTURE == 0 {
+        if !Self::brings_structure(data) {
             return Some(None);
         }
         let mut bits = BitReader::new(data);

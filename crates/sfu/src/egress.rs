@@ -13,11 +13,29 @@ pub struct Transmit<'a> {
     pub segment_size: usize,
 }
 
+/// Datagrams side by side.
+#[derive(Debug, Default)]
+pub struct Queue {
+    buffer: Vec<u8>,
+    sizes: Vec<u16>,
+}
+
+impl Queue {
+    fn append(&mut self, other: &Self) {
+        self.buffer.extend_from_slice(&other.buffer);
+        self.sizes.extend_from_slice(&other.sizes);
+    }
+
+    fn clear(&mut self) {
+        self.buffer.clear();
+        self.sizes.clear();
+    }
+}
+
 /// One transport's queue (*media* kind: emptied after every batch; when full, packets are dropped and counted).
 #[derive(Debug, Default)]
 pub struct Egress {
-    buffer: Vec<u8>,
-    sizes: Vec<u16>,
+    queue: Queue,
     /// The most octets there were at once, slowly forgotten.
     peak: usize,
     /// Whether large packets are padded to [`GRAIN`]: see [`crate::Worker::set_gathering`].
@@ -45,60 +63,60 @@ impl Egress {
         let len = plain_len + padding + keys.rtp_overhead();
         let start = self.open(len)?;
         for part in [header, payload[0], payload[1]] {
-            self.buffer.extend_from_slice(part);
+            self.queue.buffer.extend_from_slice(part);
         }
-        edit(&mut self.buffer[start + header_len..]);
-        self.buffer.resize(start + len, 0);
+        edit(&mut self.queue.buffer[start + header_len..]);
+        self.queue.buffer.resize(start + len, 0);
         if padding > 0 {
-            self.buffer[start] |= PADDING_BIT;
-            self.buffer[start + plain_len + padding - 1] = padding as u8;
+            self.queue.buffer[start] |= PADDING_BIT;
+            self.queue.buffer[start + plain_len + padding - 1] = padding as u8;
         }
-        let sealed = keys.protect_rtp(&mut self.buffer[start..], header_len, index);
+        let sealed = keys.protect_rtp(&mut self.queue.buffer[start..], header_len, index);
         self.close(start, sealed)
     }
 
     /// Appends one compound RTCP packet, protected.
     pub fn push_rtcp(&mut self, keys: &mut Outbound, compound: &[u8]) -> Option<usize> {
         let start = self.open(compound.len() + RTCP_OVERHEAD)?;
-        self.buffer.extend_from_slice(compound);
-        let sealed = keys.protect_rtcp(&mut self.buffer, start);
+        self.queue.buffer.extend_from_slice(compound);
+        let sealed = keys.protect_rtcp(&mut self.queue.buffer, start);
         self.close(start, sealed)
     }
 
     /// Appends a datagram that is sealed already (DTLS).
     pub fn push_sealed(&mut self, datagram: &[u8]) -> Option<usize> {
         let start = self.open(datagram.len())?;
-        self.buffer.extend_from_slice(datagram);
+        self.queue.buffer.extend_from_slice(datagram);
         self.close(start, Ok(()))
     }
 
     fn open(&mut self, len: usize) -> Option<usize> {
-        if self.buffer.len() + len > MAX_QUEUED || len > MAX_DATAGRAM {
+        if self.queue.buffer.len() + len > MAX_QUEUED || len > MAX_DATAGRAM {
             self.dropped += 1;
             return None;
         }
-        Some(self.buffer.len())
+        Some(self.queue.buffer.len())
     }
 
     fn close(&mut self, start: usize, sealed: Result<(), NotAuthentic>) -> Option<usize> {
-        let len = self.buffer.len() - start;
+        let len = self.queue.buffer.len() - start;
         if sealed.is_err() {
-            self.buffer.truncate(start);
+            self.queue.buffer.truncate(start);
             self.dropped += 1;
             return None;
         }
-        self.sizes.push(len as u16);
+        self.queue.sizes.push(len as u16);
         Some(len)
     }
 
     /// Hands everything on in as few pieces as the rule of equal segments allows, in order.
     pub fn flush(&mut self, path: Path, send: &mut dyn FnMut(Transmit<'_>)) {
         let (mut at, mut next) = (0, 0);
-        while let Some(&first) = self.sizes.get(next) {
+        while let Some(&first) = self.queue.sizes.get(next) {
             let segment_size = usize::from(first);
             let start = at;
             let mut segments = 0;
-            while let Some(&size) = self.sizes.get(next) {
+            while let Some(&size) = self.queue.sizes.get(next) {
                 let size = usize::from(size);
                 if size > segment_size || segments == MAX_SEGMENTS || at + size - start > MAX_DATAGRAM_BATCH {
                     break;
@@ -110,21 +128,34 @@ impl Egress {
                     break;
                 }
             }
-            let contents = &self.buffer[start..at];
+            let contents = &self.queue.buffer[start..at];
             send(Transmit { protocol: path.protocol, destination: path.address, contents, segment_size });
         }
+        self.queue.clear();
+    }
+
+    /// Goes on in an empty queue that is `lent` until [`Self::give_back`]: who sends to many writes all their packets into the
+    /// same few kilobytes, which stay in the processor's first cache.
+    pub fn borrow(&mut self, lent: &mut Queue) {
+        lent.append(&self.queue);
         self.clear();
+        std::mem::swap(&mut self.queue, lent);
+    }
+
+    /// Ends [`Self::borrow`]; everything was flushed.
+    pub fn give_back(&mut self, lent: &mut Queue) {
+        self.queue.clear();
+        std::mem::swap(&mut self.queue, lent);
     }
 
     /// Forgets what is queued. A burst's memory is given back, but not in the middle of it: when many packets come, this
     /// is the worst moment to ask for memory again and again.
-    pub fn clear(&mut self) {
-        self.peak = (self.peak - self.peak / FORGETTING).max(self.buffer.len());
-        self.buffer.clear();
-        self.sizes.clear();
-        if self.buffer.capacity() > KEPT_CAPACITY.max(4 * self.peak) {
-            self.buffer.shrink_to(KEPT_CAPACITY.max(2 * self.peak));
-            self.sizes.shrink_to(KEPT_SIZES);
+    fn clear(&mut self) {
+        self.peak = (self.peak - self.peak / FORGETTING).max(self.queue.buffer.len());
+        self.queue.clear();
+        if self.queue.buffer.capacity() > KEPT_CAPACITY.max(4 * self.peak) {
+            self.queue.buffer.shrink_to(KEPT_CAPACITY.max(2 * self.peak));
+            self.queue.sizes.shrink_to(KEPT_SIZES);
         }
     }
 }
@@ -162,17 +193,17 @@ mod tests {
     fn runs_of_equal_sizes_go_together_and_a_shorter_one_ends_a_run() {
         let mut egress = Egress::default();
         for size in [10u16, 10, 7, 10, 10, 12, 12] {
-            egress.buffer.extend(std::iter::repeat_n(size as u8, usize::from(size)));
-            egress.sizes.push(size);
+            egress.queue.buffer.extend(std::iter::repeat_n(size as u8, usize::from(size)));
+            egress.queue.sizes.push(size);
         }
         let mut sent = Vec::new();
         let path = Path::from("192.0.2.1:5".parse::<SocketAddr>().unwrap());
         egress.flush(path, &mut |t| sent.push((t.segment_size, t.contents.len())));
         assert_eq!(sent, [(10, 27), (10, 20), (12, 24)]);
-        assert!(egress.sizes.is_empty());
+        assert!(egress.queue.sizes.is_empty());
         for _ in 0..100 {
-            egress.buffer.extend_from_slice(&[0; 1200]);
-            egress.sizes.push(1200);
+            egress.queue.buffer.extend_from_slice(&[0; 1200]);
+            egress.queue.sizes.push(1200);
         }
         sent.clear();
         egress.flush(path, &mut |t| sent.push((t.segment_size, t.contents.len())));
@@ -181,14 +212,16 @@ mod tests {
     #[test]
     fn a_burst_keeps_its_memory_while_it_lasts_and_gives_it_back_later() {
         let path = Path::from("192.0.2.1:5".parse::<SocketAddr>().unwrap());
-        let mut egress = Egress::default();
+        let (mut egress, mut lent) = (Egress::default(), Queue::default());
         let mut round = |packets: usize| {
             for _ in 0..packets {
-                egress.buffer.extend_from_slice(&[0; 1_000]);
-                egress.sizes.push(1_000);
+                egress.queue.buffer.extend_from_slice(&[0; 1_000]);
+                egress.queue.sizes.push(1_000);
             }
+            egress.borrow(&mut lent);
             egress.flush(path, &mut |_| {});
-            egress.buffer.capacity()
+            egress.give_back(&mut lent);
+            egress.queue.buffer.capacity()
         };
         let burst: Vec<usize> = (0..100).map(|n| round(if n % 3 == 0 { 100 } else { 1 })).collect();
         assert!(burst.iter().all(|kept| *kept == burst[0] && *kept >= 100_000), "{burst:?}");

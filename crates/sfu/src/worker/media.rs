@@ -12,12 +12,13 @@ use crate::ortc::Extension;
 use crate::producer::Producer;
 use crate::transport::{Security, Source, Transport};
 use rtp::codec::{VideoCodec, red};
+use rtp::dependency::Descriptor;
 use rtp::ext::{AbsSendTime, AudioLevel};
 use rtp::packet::{FixedHeader, Packet, set_marker, set_sequence_number, set_ssrc, set_timestamp};
 use std::time::Instant;
 
 impl Worker {
-    /// Hands one packet to everybody who wants it.
+    /// Hands one packet to taps, and keeps it for everybody else who wants it.
     pub(super) fn forward(
         &mut self,
         now: Instant,
@@ -26,9 +27,13 @@ impl Worker {
         packet: Packet<'_>,
         taps: &mut dyn TapSink,
     ) {
+        let passed = Passed::read(&packet, &self.producers[source.producer].agreed.extensions);
+        if passed.dependency.is_some_and(Descriptor::brings_structure) {
+            // Packets before it are read by the structure before it.
+            self.queue_arrived();
+        }
         let producer = &mut self.producers[source.producer];
         let codec = producer.video_codec();
-        let passed = Passed::read(&packet, &producer.agreed.extensions);
         let mut described = Described::SOUND;
         if let Some(codec) = codec {
             let kind = producer.layer_kind();
@@ -58,15 +63,13 @@ impl Worker {
         if producer.paused {
             return;
         }
-        let primary = match producer.agreed.red_payload_type == Some(packet.payload_type()) {
-            true => match red::primary(packet.payload()) {
-                Some((payload_type, data)) if payload_type == producer.agreed.parameters.payload_type => {
-                    Some(data)
-                }
-                _ => return,
-            },
-            false => None,
-        };
+        let is_redundant = producer.agreed.red_payload_type == Some(packet.payload_type());
+        if is_redundant {
+            let expected = producer.agreed.parameters.payload_type;
+            if red::primary(packet.payload()).is_none_or(|(payload_type, _)| payload_type != expected) {
+                return;
+            }
+        }
         let extensions = &producer.agreed.extensions;
         if let Some(level) = extensions.get(Extension::AudioLevel).and_then(|id| packet.extension(id)) {
             producer.audio_level = AudioLevel::parse(level).map(|l| l.dbov);
@@ -74,17 +77,34 @@ impl Worker {
                 voice.note(level, self.clock.ms(now));
             }
         }
+        self.hand_to_taps(now, source, sequence, &packet, &described, taps);
+        if !self.producers[source.producer].consumers.is_empty() {
+            self.fan_out.push(source, sequence, &packet, described, is_redundant);
+            if self.fan_out.is_full() {
+                self.queue_arrived();
+            }
+        }
+    }
+
+    fn hand_to_taps(
+        &mut self,
+        now: Instant,
+        source: Source,
+        sequence: u64,
+        packet: &Packet<'_>,
+        described: &Described,
+        taps: &mut dyn TapSink,
+    ) {
         let producer = &self.producers[source.producer];
         let incoming = Incoming {
             stream: source.layer,
             sequence,
             timestamp: packet.timestamp(),
             marker: packet.marker(),
-            described: &described,
+            described,
             structure: producer.streams.get(usize::from(source.layer)).and_then(|s| s.structure.as_deref()),
         };
         let align = |to: u8| producer.translate_timestamp(source.layer, packet.timestamp(), to);
-
         for &tap in &producer.taps {
             let tap = &mut self.taps[tap];
             let Some(placed) = tap.forwarder.place(&incoming, align) else { continue };
@@ -96,43 +116,8 @@ impl Worker {
             if is_as_it_came {
                 taps.rtp(tap.tag, now, packet.as_bytes());
             } else {
-                tap_rewritten(tap.tag, now, &packet, producer, &placed, taps);
+                tap_rewritten(tap.tag, now, packet, producer, &placed, taps);
             }
-        }
-
-        let moment = Moment::new(&self.clock, now);
-        let class = producer.class();
-        let shared = Shared { packet, primary, codec, passed, described: &described };
-        let mut was_refused = false;
-        for (at, &key) in producer.consumers.iter().enumerate() {
-            if let Some(&next) = producer.consumers.get(at + AHEAD) {
-                self.consumers[next].fetch();
-            }
-            let consumer = &mut self.consumers[key];
-            if !consumer.is_flowing() {
-                continue;
-            }
-            let transport = &mut self.transports[consumer.transport];
-            if !transport.is_connected() || !transport.ice.has_consent() {
-                continue;
-            }
-            let Some(placed) = consumer.forwarder.place(&incoming, align) else { continue };
-            // Sound never waits: it is little, and what a conversation hangs on.
-            if codec.is_some()
-                && let Some(outgoing) = &mut transport.outgoing
-                && !outgoing.admits(moment.us, class)
-            {
-                let held = Held::Media { layer: source.layer, sequence, placed };
-                was_refused |= !outgoing.hold(moment.us, class, key, held, consumer);
-                mark_timed(&mut self.timed, transport, consumer.transport);
-                continue;
-            }
-            if send_media(&moment, consumer, transport, &shared, &placed).is_some() {
-                mark_dirty(&mut self.dirty, transport, consumer.transport);
-            }
-        }
-        if was_refused {
-            self.request_wanted_keyframes(now, source.producer);
         }
     }
 
@@ -267,17 +252,17 @@ impl Moment {
 }
 
 /// A producer's packet as all its receivers share it.
-struct Shared<'a> {
-    packet: Packet<'a>,
+pub(super) struct Shared<'a> {
+    pub packet: Packet<'a>,
     /// The newest block, if the packet is redundant audio.
-    primary: Option<&'a [u8]>,
-    codec: Option<VideoCodec>,
-    passed: Passed<'a>,
-    described: &'a Described,
+    pub primary: Option<&'a [u8]>,
+    pub codec: Option<VideoCodec>,
+    pub passed: Passed<'a>,
+    pub described: &'a Described,
 }
 
 /// Encrypts one packet for one consumer into its transport's buffer.
-fn send_media(
+pub(super) fn send_media(
     moment: &Moment,
     consumer: &mut Consumer,
     transport: &mut Transport,
@@ -346,7 +331,5 @@ fn tap_rewritten(
     taps.rtp(tag, now, copy);
 }
 
-/// Consumers between the one that is sent to and the one that is fetched from memory meanwhile.
-const AHEAD: usize = 2;
 /// Until the first reports have come back.
 pub(super) const DEFAULT_ROUND_TRIP: u64 = 100;

@@ -9,6 +9,7 @@ mod audio;
 mod backpressure;
 mod channels;
 mod datagrams;
+mod fan_out;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod media;
@@ -35,6 +36,7 @@ use crate::path::{Path, Protocol};
 use crate::producer::Producer;
 use crate::totals::{Census, Drops, Totals};
 use crate::transport::Transport;
+use fan_out::FanOut;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use slab::Slab;
@@ -185,6 +187,7 @@ pub struct Worker {
     /// What STUN servers say of our address.
     reflexive: Reflexive,
     control: ControlQueue,
+    fan_out: FanOut,
     /// Transports with something to flush.
     dirty: Vec<usize>,
     /// Transports whose association has something to send.
@@ -237,6 +240,7 @@ impl Worker {
             by_path: HashMap::new(),
             reflexive: Reflexive::default(),
             control: ControlQueue::default(),
+            fan_out: FanOut::default(),
             dirty: Vec::new(),
             data_dirty: Vec::new(),
             waiting_producers: VecDeque::new(),
@@ -291,24 +295,11 @@ impl Worker {
         self.flush_data(now);
         let mut at = now;
         self.control.flush(&mut |transmit| at = send(transmit));
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for &key in &dirty {
-            if self.transports[key].urgent {
-                self.write_feedback(now, key);
-            }
-            let transport = &mut self.transports[key];
-            transport.is_dirty = false;
-            if let Some(outgoing) = &mut transport.outgoing {
-                outgoing.controller.stamp(self.clock.us(at));
-            }
-            match transport.ice.selected() {
-                Some(path) => transport.egress.flush(path, &mut |transmit| at = send(transmit)),
-                None => transport.egress.clear(),
-            }
+        at = self.flush_transports(at, send);
+        if !self.dirty.is_empty() {
+            // Somebody's keyframe was asked for meanwhile.
+            self.flush_transports(at, send);
         }
-        dirty.clear();
-        // Writing feedback marks nothing dirty that is not on the list already.
-        self.dirty = dirty;
     }
 
     fn mark_dirty(&mut self, key: usize) {

@@ -24,6 +24,8 @@ impl Worker {
     /// Looks at everything that waits for time. Cheap to call early: it does nothing then.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        // What has arrived counts before a probe is filled up.
+        self.queue_arrived();
         self.handle_timed(now);
         self.ask_stun_servers(now);
         let ms = self.clock.ms(now);

@@ -94,6 +94,7 @@ impl Worker {
 
     pub fn pause_producer(&mut self, now: Instant, producer: ProducerId) -> Result<(), Error> {
         let key = self.producer_key(producer)?;
+        self.queue_arrived();
         let producer = &mut self.producers[key];
         producer.paused = true;
         producer.audio_level = None;
@@ -126,6 +127,7 @@ impl Worker {
         paused: bool,
     ) -> Result<ConsumerOptions, Error> {
         let key = self.transport_key(transport)?;
+        self.queue_arrived();
         let producer_key = self.producer_key(producer)?;
         let source = &self.producers[producer_key];
         let cname = self.transports[source.transport].cname.clone();
@@ -202,6 +204,7 @@ impl Worker {
 
     pub fn pause_consumer(&mut self, _now: Instant, consumer: ConsumerId) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
+        self.queue_arrived();
         self.drop_waiting(key);
         let consumer = &mut self.consumers[key];
         consumer.paused = true;
@@ -212,6 +215,7 @@ impl Worker {
     /// The next packet (sound) or keyframe (pictures; asked for at once) goes out.
     pub fn resume_consumer(&mut self, now: Instant, consumer: ConsumerId) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
+        self.queue_arrived();
         let consumer = &mut self.consumers[key];
         if consumer.paused {
             consumer.paused = false;
@@ -246,6 +250,7 @@ impl Worker {
         temporal: Option<u8>,
     ) -> Result<(), Error> {
         let key = self.consumer_key(consumer)?;
+        self.queue_arrived();
         let (now, ms) = (self.now, self.clock.ms(self.now));
         let consumer = &mut self.consumers[key];
         let (producer, source) = (consumer.producer, &self.producers[consumer.producer]);
@@ -321,6 +326,7 @@ impl Worker {
     }
 
     pub(super) fn remove_producer(&mut self, key: usize) {
+        self.queue_arrived();
         let producer = self.producers.remove(key);
         producer.streams.iter().for_each(|stream| self.past.add_stream(stream));
         self.producer_keys.remove(&producer.id);
@@ -342,6 +348,7 @@ impl Worker {
     }
 
     pub(super) fn remove_consumer(&mut self, key: usize) {
+        self.queue_arrived();
         let producer = self.consumers[key].producer;
         self.producers[producer].consumers.retain(|c| *c != key);
         self.forget_consumer(key);

@@ -194,6 +194,7 @@ impl Worker {
 
     pub fn close_transport(&mut self, transport: TransportId) {
         let Some(key) = self.transport_keys.remove(&transport) else { return };
+        self.queue_arrived();
         for producer in self.transports[key].producers.clone() {
             let id = self.producers[producer].id;
             self.remove_producer(producer);

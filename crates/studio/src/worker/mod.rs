@@ -263,12 +263,13 @@ impl Driver {
             }
             let began = Instant::now();
             self.receive();
+            let round = self.transmit(Instant::now());
+            self.coalescing.note_round(began, round);
             let now = Instant::now();
             if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
                 self.sfu.handle_timeout(now);
+                self.transmit(now);
             }
-            let round = self.transmit(now);
-            self.coalescing.note_round(began, round);
             self.sfu.set_gathering(self.coalescing.gathers());
             self.publish_events();
             self.sample_cpu(now);
