@@ -112,7 +112,8 @@ impl Worker {
             transport.egress.borrow(queue);
             if let Some(due) = due.get_mut(key).filter(|due| !due.is_empty()) {
                 let moment = Moment::new(&self.clock, at);
-                refused |= fill(&moment, (key, transport), due, &packets, &mut self.consumers, &mut self.timed);
+                refused |=
+                    fill(&moment, (key, transport), due, &packets, &mut self.consumers, &mut self.timed);
             }
             if let Some(outgoing) = &mut transport.outgoing {
                 outgoing.controller.stamp(self.clock.us(at));

@@ -93,6 +93,26 @@ impl Stage {
         kept
     }
 
+    /// Hands on what was only said. Scores and volumes come many times a second and change nothing that [`Self::settle`]
+    /// would have to look at everybody for.
+    pub(super) async fn deliver(&mut self) {
+        let (changes, effects) = self.take_effects();
+        let is_said = |effect: &Effect| matches!(effect, Effect::Notify { .. });
+        if !changes.is_empty() || !effects.iter().all(is_said) {
+            let _ = self.keep(changes).await;
+            self.perform(effects).await;
+            let _ = self.settle().await;
+            return;
+        }
+        for effect in effects {
+            if let Effect::Notify { session, notice } = effect
+                && let Err(gone) = self.outboxes.say(session, notice)
+            {
+                self.on_disconnected(gone).await;
+            }
+        }
+    }
+
     fn take_effects(&mut self) -> (Vec<Change>, Vec<Effect>) {
         let (mut changes, mut effects) = (Vec::new(), Vec::new());
         while let Some(effect) = self.rooms.poll_effect() {

@@ -78,19 +78,19 @@ impl Stage {
                         temporal_layer,
                     };
                     self.rooms.notify(peer, notice);
-                    let _ = self.settle().await;
+                    self.deliver().await;
                 }
             }
             Event::ProducerScore { producer, score } => {
                 if let Some((peer, _)) = self.rooms.producer_owner(producer) {
                     self.rooms.notify(peer, Notice::ProducerScore { producer_id: producer, score });
-                    let _ = self.settle().await;
+                    self.deliver().await;
                 }
             }
             Event::ConsumerScore { consumer, score } => {
                 if let Some(peer) = self.rooms.consumer_owner(consumer) {
                     self.rooms.notify(peer, Notice::ConsumerScore { consumer_id: consumer, score });
-                    let _ = self.settle().await;
+                    self.deliver().await;
                 }
             }
             Event::ActiveSpeaker { router, producer, volume } => {

@@ -87,7 +87,7 @@ impl Stage {
         });
         let notice = Notice::Volumes { volumes: named.collect() };
         self.rooms.notify_room(&room, &notice);
-        let _ = self.settle().await;
+        self.deliver().await;
     }
 
     /// What the media worker hears, for senders whose packets do not tell their level (RFC 6464 is an offer).
