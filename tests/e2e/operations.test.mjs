@@ -41,17 +41,9 @@ after(async () => {
   silent?.close();
 }, { timeout: 60_000 });
 
-/** One scrape, as Prometheus does it. */
-async function scrape() {
-  const response = await fetch(`${engine.url}/metrics`, { headers: { authorization: `Bearer ${engine.token}` } });
-  assert.equal(response.status, 200);
-  assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
-  const text = await response.text();
-  fs.writeFileSync(artifact('metrics.txt'), text);
-  return readExposition(text);
-}
-
 test('metrics are for the owner alone', async () => {
+  const response = await fetch(`${engine.url}/metrics`, { headers: { authorization: `Bearer ${engine.token}` } });
+  assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
   for (const authorization of [undefined, 'Bearer wrong', 'Basic x']) {
     const refused = await fetch(`${engine.url}/metrics`, { headers: authorization ? { authorization } : {} });
     assert.equal(refused.status, 401);
@@ -62,7 +54,7 @@ test('metrics are for the owner alone', async () => {
 test('figures of an empty engine are there and are zero, and every one is in the documentation', async () => {
   // How busy the computer is, is known after two looks.
   const figures = await until('all figures are there', async () => {
-    const all = await scrape();
+    const all = await engine.metrics();
     return valueOf(all, 'greenroom_host_cpu_busy_ratio') !== undefined && all;
   });
   assert.equal(valueOf(figures, 'greenroom_rooms', { status: 'preparing' }), 1);
@@ -84,7 +76,7 @@ test('with a guest on air counters move, and everything stays bounded and namele
   await stranger.ask('made-up-by-a-client', {});
   const kinds = figures => [...new Set(figures.get('greenroom_stream_bytes_per_second').samples.map(({ labels }) => labels.kind))].sort();
   const first = await until('sound and pictures come, and are decoded', async () => {
-    const figures = await scrape();
+    const figures = await engine.metrics();
     return valueOf(figures, 'greenroom_media_pictures_total') > 0 && String(kinds(figures)) === 'audio,video' && figures;
   }, { within: 30_000, every: 500 });
   assert.equal(valueOf(first, 'greenroom_peers', { role: 'guest', state: 'live' }), 1);
@@ -98,17 +90,17 @@ test('with a guest on air counters move, and everything stays bounded and namele
   assert.ok(first.get('greenroom_stream_bytes_per_second').samples.every(({ labels }) => labels.room === ROOM && labels.peer === peerId));
   const grows = ['greenroom_received_bytes_total', 'greenroom_received_packets_total', 'greenroom_media_pictures_total', 'greenroom_media_decode_seconds_total', 'process_cpu_seconds_total'];
   await until('each of them grows', async () => {
-    const next = await scrape();
+    const next = await engine.metrics();
     return grows.every(name => valueOf(next, name) > valueOf(first, name));
   }, { every: 500 });
   assert.doesNotMatch(fs.readFileSync(artifact('metrics.txt'), 'utf8'), /Ada|made-up|whsec|hook\?/);
 
   await engine.killMediaWorker();
-  await until('the restart is counted', async () => valueOf(await scrape(), 'greenroom_media_worker_restarts_total') === 1, { every: 200 });
+  await until('the restart is counted', async () => valueOf(await engine.metrics(), 'greenroom_media_worker_restarts_total') === 1, { every: 200 });
   stranger.close();
   await guest.close();
-  await until('nobody is there any more', async () => valueOf(await scrape(), 'greenroom_transports') === 0, { within: 45_000, every: 500 });
-  const last = await scrape();
+  await until('nobody is there any more', async () => valueOf(await engine.metrics(), 'greenroom_transports') === 0, { within: 45_000, every: 500 });
+  const last = await engine.metrics();
   assert.ok(valueOf(last, 'greenroom_received_packets_total') >= valueOf(first, 'greenroom_received_packets_total'), 'what has gone stays counted');
 });
 
@@ -117,7 +109,7 @@ test('an alarm says what is wrong and what to do, and can be dismissed', { timeo
   const raised = () => feed.snapshot.alarms.find(({ kind }) => kind === 'disk');
   const alarm = await until('the disk is short', raised, { within: 20_000 });
   assert.deepEqual([alarm.severity, alarm.peerId], ['error', null]);
-  assert.equal(valueOf(await scrape(), 'greenroom_alarms', { kind: 'disk' }), 1);
+  assert.equal(valueOf(await engine.metrics(), 'greenroom_alarms', { kind: 'disk' }), 1);
   const page = await openPage(browser, { name: 'alarms', url: engine.dashboardUrl });
   const bar = page.locator('[data-testid="alarm"][data-kind="disk"]');
   await bar.waitFor();
@@ -126,7 +118,7 @@ test('an alarm says what is wrong and what to do, and can be dismissed', { timeo
   await bar.locator('[data-testid="alarm-dismiss"]').click();
   await bar.waitFor({ state: 'detached' });
   assert.ok(!(await engine.rest('GET', '/api/alarms')).some(({ kind }) => kind === 'disk'));
-  assert.equal(valueOf(await scrape(), 'greenroom_alarms', { kind: 'disk' }), 1, 'dismissed is not over');
+  assert.equal(valueOf(await engine.metrics(), 'greenroom_alarms', { kind: 'disk' }), 1, 'dismissed is not over');
   await assert.rejects(engine.rest('DELETE', `/api/alarms/${crypto.randomUUID()}`), { status: 404 });
   await page.close();
 });
@@ -134,10 +126,10 @@ test('an alarm says what is wrong and what to do, and can be dismissed', { timeo
 test('guests who do not reach OBS are an alarm until they do', { timeout: 60_000 }, async () => {
   const pid = await engine.mediaWorker();
   const raised = () => feed.snapshot.alarms.find(alarm => alarm.kind === 'media-worker');
-  const restarts = async () => valueOf(await scrape(), 'greenroom_media_worker_restarts_total');
+  const restarts = async () => valueOf(await engine.metrics(), 'greenroom_media_worker_restarts_total');
   // Three deaths within a minute: each is over before it is noticed, all together are not.
   for (let death = 0; death < 3; death += 1) {
-    await until('the media worker runs', async () => valueOf(await scrape(), 'greenroom_media_worker_up') === 1, { every: 50 });
+    await until('the media worker runs', async () => valueOf(await engine.metrics(), 'greenroom_media_worker_up') === 1, { every: 50 });
     const before = await restarts();
     await engine.killMediaWorker();
     await until('it was started again', async () => (await restarts()) > before, { every: 50 });
@@ -182,7 +174,7 @@ test('who never answers is told of on the dashboard and in the metrics', { timeo
   const alarm = await until('that is an alarm', () => feed.snapshot.alarms.find(({ kind }) => kind === 'webhook'), { within: 40_000 });
   assert.match(alarm.what, /Webhook 2 \(127\.0\.0\.1:\d+\) is not told what happens/);
   assert.doesNotMatch(JSON.stringify(feed.snapshot), /whsec|hidden/);
-  const figures = await scrape();
+  const figures = await engine.metrics();
   assert.ok(valueOf(figures, 'greenroom_webhook_messages_total', { endpoint: '1', result: 'delivered' }) > 5);
   assert.equal(valueOf(figures, 'greenroom_webhook_messages_total', { endpoint: '2', result: 'delivered' }), 0);
   assert.ok(valueOf(figures, 'greenroom_webhook_waiting', { endpoint: '2' }) > 5);

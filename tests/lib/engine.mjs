@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import WebSocket from 'ws';
-import { binary, privateFolder } from './places.mjs';
+import { readExposition } from './exposition.mjs';
+import { artifact, binary, privateFolder } from './places.mjs';
 import { Program, childrenNamed, isAlive } from './process.mjs';
 import { bounded, until } from './wait.mjs';
 
@@ -91,6 +92,15 @@ export class Engine {
     const answer = text ? JSON.parse(text) : {};
     if (!response.ok) throw Object.assign(new Error(`${method} ${route}: ${response.status} ${text}`), { status: response.status, ...answer });
     return answer;
+  }
+
+  /** One scrape, as Prometheus does it: the families by name ({@link readExposition}). */
+  async metrics() {
+    const response = await fetch(`${this.url}/metrics`, { headers: { authorization: `Bearer ${this.token}` }, signal: AbortSignal.timeout(10_000) });
+    if (response.status !== 200) throw new Error(`/metrics: ${response.status}`);
+    const text = await response.text();
+    fs.writeFileSync(artifact('metrics.txt'), text);
+    return readExposition(text);
   }
 
   createRoom(roomId, title = roomId) {

@@ -365,16 +365,18 @@ impl Stage {
 
     pub(super) fn on_preview(&mut self, of: Uuid, jpeg: Arc<[u8]>) {
         let preview = Preview { of, jpeg };
-        self.previews
-            .viewers
-            .retain(|viewer| !matches!(viewer.try_send(preview.clone()), Err(TrySendError::Closed(_))));
+        self.keep_viewers(|viewer| !matches!(viewer.try_send(preview.clone()), Err(TrySendError::Closed(_))));
+    }
+
+    pub(super) fn forget_viewers(&mut self) {
+        self.keep_viewers(|viewer| !viewer.is_closed());
     }
 
     /// Pictures nobody looks at are not made.
-    pub(super) fn forget_viewers(&mut self) {
-        let before = self.previews.viewers.len();
-        self.previews.viewers.retain(|viewer| !viewer.is_closed());
-        if before > 0 && self.previews.viewers.is_empty() {
+    fn keep_viewers(&mut self, looks: impl FnMut(&mpsc::Sender<Preview>) -> bool) {
+        let was_watched = self.previews.is_watched();
+        self.previews.viewers.retain(looks);
+        if was_watched && !self.previews.is_watched() {
             self.media.previews(false);
         }
     }
