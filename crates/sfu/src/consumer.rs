@@ -8,6 +8,7 @@ use crate::ortc::Extension;
 use crate::ortc::consume::Consumed;
 use crate::rate::SampledRate;
 use crate::score::{Interval, Score, Scores};
+use crate::transport::Presence;
 use std::hint::black_box;
 use std::time::Instant;
 use wire::ConsumerId;
@@ -30,6 +31,8 @@ pub struct Consumer {
     pub octets: u64,
     /// Payload octets, as sender reports count them.
     pub payload_octets: u64,
+    pub presence: Presence,
+    pub wire: Wire,
     pub forwarder: Forwarder,
     pub id: ConsumerId,
     pub producer: usize,
@@ -62,6 +65,15 @@ pub struct Consumer {
     pub rate: SampledRate,
 }
 
+/// Of [`Consumed`], what is written into each packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Wire {
+    pub ssrc: u32,
+    pub payload_type: u8,
+    /// Payload type of redundant audio.
+    pub red: Option<u8>,
+}
+
 /// What the receiver said last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RemoteReport {
@@ -89,6 +101,8 @@ impl Consumer {
             paused,
             starved: false,
             template: Template::new(&agreed),
+            presence: Presence::Here,
+            wire: Wire { ssrc: agreed.ssrc, payload_type: agreed.payload_type, red: agreed.red },
             next_unsent: 0,
             packets: 0,
             octets: 0,

@@ -46,22 +46,23 @@ struct Validated {
 }
 
 /// One transport's agent; it lives as long as the transport.
+#[repr(C)]
 pub struct Agent {
+    state: State,
+    selected: Option<Path>,
+    /// The path of the packet in hand, when it is not the selected one.
+    elsewhere: Option<Path>,
+    /// When something authentic last came over the selected path.
+    selected_heard: Option<Instant>,
+    last_alive: Option<Instant>,
+    validated: Vec<Validated>,
+    /// The highest renomination value seen.
+    nomination: Option<u32>,
     local: Credentials,
     /// Still accepted after a restart until the first check with the new ones.
     /// Boxed, like the client's: a key is more than a kilobyte, and most transports need only their own.
     previous: Option<Box<Credentials>>,
     checks: Checks,
-    validated: Vec<Validated>,
-    selected: Option<Path>,
-    /// When something authentic last came over the selected path.
-    selected_heard: Option<Instant>,
-    /// The path of the packet in hand, when it is not the selected one.
-    elsewhere: Option<Path>,
-    /// The highest renomination value seen.
-    nomination: Option<u32>,
-    state: State,
-    last_alive: Option<Instant>,
 }
 
 /// What an authentic check did.

@@ -3,7 +3,7 @@
 use super::{TapSink, Worker, mark_dirty, mark_timed};
 use crate::bandwidth::{Class, Held, Micros};
 use crate::clock::{Clock, Millis};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Wire};
 use crate::forward::{Incoming, Kind, Placed};
 use crate::header::{Fresh, HeaderBuffer, Passed};
 use crate::layering::Described;
@@ -270,18 +270,19 @@ pub(super) fn send_media(
     placed: &Placed,
 ) -> Option<()> {
     let Security::Connected { keys, .. } = &transport.security else { return None };
-    let (payload_type, payload) = match (shared.primary, consumer.agreed.red) {
-        _ if placed.is_empty => (consumer.agreed.payload_type, &[][..]),
+    let Wire { ssrc, payload_type: own, red } = consumer.wire;
+    let (payload_type, payload) = match (shared.primary, red) {
+        _ if placed.is_empty => (own, &[][..]),
         (Some(_), Some(red)) => (red, shared.packet.payload()),
-        (Some(data), None) => (consumer.agreed.payload_type, data),
-        (None, _) => (consumer.agreed.payload_type, shared.packet.payload()),
+        (Some(data), None) => (own, data),
+        (None, _) => (own, shared.packet.payload()),
     };
     let fixed = FixedHeader {
         marker: placed.marker,
         payload_type,
         sequence_number: placed.sequence as u16,
         timestamp: placed.timestamp,
-        ssrc: consumer.agreed.ssrc,
+        ssrc,
     };
     let fresh = moment.fresh(transport.transport_sequence);
     let mut rewritten;
@@ -294,7 +295,6 @@ pub(super) fn send_media(
     };
     let mut buffer = HeaderBuffer::new();
     let header = buffer.write(fixed, consumer.header(), &shared.passed, dependency, &fresh)?;
-    let own = consumer.agreed.payload_type;
     let edit = |payload: &mut [u8]| match payload_type == own {
         true => placed.edit_payload(shared.codec, payload),
         false => red::set_payload_types(payload, own),

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::ice::{Agent, Credentials};
 use crate::ortc::router_capabilities;
 use crate::path::Path;
-use crate::transport::{Security, Traffic, Transport};
+use crate::transport::{Presence, Security, Traffic, Transport};
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::HashMap;
@@ -66,6 +66,7 @@ impl Worker {
         self.by_fragment.insert(credentials.username_fragment.clone(), key);
         let ice_parameters = ice_parameters(&credentials);
         entry.insert(Transport {
+            presence: Presence::Here,
             id,
             router,
             direction,
