@@ -211,11 +211,12 @@ fn fill(
     timed: &mut Vec<usize>,
 ) -> u64 {
     let mut refused = 0;
-    if transport.may_send() {
-        for (at, Due { packet, consumer }) in due.iter().enumerate() {
-            if let Some(next) = due.get(at + AHEAD) {
-                consumers[next.consumer as usize].fetch();
-            }
+    if !transport.may_send() {
+        due.clear();
+    }
+    for some in due.chunks(TOGETHER) {
+        some.iter().for_each(|due| consumers[due.consumer as usize].fetch());
+        for Due { packet, consumer } in some {
             let Some(Some(ready)) = packets.get(*packet as usize) else { continue };
             let consumer_key = *consumer as usize;
             let consumer = &mut consumers[consumer_key];
@@ -245,5 +246,5 @@ fn fill(
 const MAX_PACKETS: usize = 64;
 /// Beyond it, packets of a usual size are too many anyway.
 const MAX_OCTETS: usize = 128 * 1024;
-/// Consumers between the one that is sent to and the one that is fetched from memory meanwhile.
-const AHEAD: usize = 2;
+/// Consumers that are fetched from memory at once, before the first of them is used.
+const TOGETHER: usize = 16;
