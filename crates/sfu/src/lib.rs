@@ -10,7 +10,7 @@
 //! From outside in: [`stun`] and [`ice`] find the client's [`path`]s, [`dtls`] and [`srtp`] secure the path, [`ortc`] agrees on
 //! numbers, [`sctp`] and [`data`] carry data channels, [`receive`] keeps a producer's streams, [`forward`] and [`consumer`]
 //! place packets in a consumer's,
-//! [`egress`] holds what goes out, [`worker`] owns it all.
+//! [`egress`] holds what goes out, [`worker`] owns it all. Packets go to their receivers with the flush, not before.
 #![forbid(unsafe_code)]
 
 mod bandwidth;

@@ -232,3 +232,52 @@ fn while_packets_gather_those_of_a_picture_leave_in_one_piece() {
     assert_eq!(payloads, sent, "the receiver takes the padding off");
     assert_eq!(world.clients[receiver].undecryptable, 0);
 }
+
+#[test]
+fn a_round_of_any_size_arrives_whole_and_in_order() {
+    let mut world = World::new();
+    let senders = [world.sender(), world.sender()];
+    let receivers = [world.receiver(), world.receiver(), world.receiver()];
+    let producers = senders.map(|s| world.produce(s, MediaKind::Video, vp8()));
+    let ssrcs = receivers.map(|receiver| {
+        let consumed = producers.map(|producer| world.consume_unmeasured(receiver, producer));
+        consumed.map(|options| options.rtp_parameters.encodings[0].ssrc.unwrap())
+    });
+    // More than is handed out at once.
+    for n in 10..160 {
+        for sender in senders {
+            world.send_rtp(sender, &video(n, n == 10));
+        }
+    }
+    world.settle();
+    for (receiver, ssrcs) in receivers.into_iter().zip(ssrcs) {
+        let received = &world.clients[receiver].received;
+        for ssrc in ssrcs {
+            let own: Vec<_> = received.iter().filter(|packet| packet.ssrc == ssrc).collect();
+            let payloads: Vec<_> = own.iter().map(|packet| packet.payload.clone()).collect();
+            assert_eq!(payloads, (10..160).map(|n| vp8_payload(n, n == 10, 900)).collect::<Vec<_>>());
+            assert!(own.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
+        }
+        assert_eq!((received.len(), world.clients[receiver].undecryptable), (300, 0));
+    }
+}
+
+#[test]
+fn a_command_is_about_what_arrives_after_it() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let [paused, closed, late] = [world.receiver(), world.receiver(), world.receiver()];
+    let producer = world.produce(sender, MediaKind::Video, vp8());
+    let consumers = [paused, closed].map(|receiver| world.consume(receiver, producer).id);
+    world.send_rtp(sender, &video(10, true));
+    world.worker.pause_consumer(world.now, consumers[0]).unwrap();
+    world.worker.close_consumer(world.now, consumers[1]).unwrap();
+    world.consume(late, producer);
+    world.send_rtp(sender, &video(11, true));
+    world.worker.close_producer(world.now, producer).unwrap();
+    world.settle();
+    let received = |client: usize| -> Vec<_> {
+        world.clients[client].received.iter().map(|packet| packet.timestamp / 3_000).collect()
+    };
+    assert_eq!([paused, closed, late].map(received), [[10], [10], [11]]);
+}
