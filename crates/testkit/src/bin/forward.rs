@@ -107,8 +107,8 @@ fn come_and_go(options: &Options, joins: usize) -> Result<Value> {
 fn measure(options: &Options, shape: Shape) -> Result<Value> {
     eprintln!("\n{} publishers, {} subscribers", shape.publishers, shape.subscribers);
     let plan = Plan { sizes: Sizes::Equal, warm_up: WARM_UP, measure: Duration::from_secs(options.seconds) };
-    // Half before, half after: a machine's speed changes over a minute.
-    let half = Duration::from_secs(options.seconds.div_ceil(4));
+    // Half before, half after: a machine's speed changes over a minute. And as long as ours in all: it is no less noisy.
+    let half = Duration::from_secs(options.seconds.div_ceil(2));
     let before = floor::measure(shape.subscribers, shape.rate(), half)?;
     let ours = ours(options, shape, &plan, true)?;
     report("ours", &ours);
