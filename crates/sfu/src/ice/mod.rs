@@ -45,7 +45,7 @@ struct Validated {
     last_check: Instant,
 }
 
-/// One transport's agent; it lives as long as the transport.
+/// One transport's agent; it lives as long as the transport. What packets touch stands first, as in [`crate::transport::Transport`].
 #[repr(C)]
 pub struct Agent {
     state: State,
