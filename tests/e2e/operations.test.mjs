@@ -43,6 +43,7 @@ after(async () => {
 
 test('metrics are for the owner alone', async () => {
   const response = await fetch(`${engine.url}/metrics`, { headers: { authorization: `Bearer ${engine.token}` } });
+  assert.equal(response.status, 200);
   assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
   for (const authorization of [undefined, 'Bearer wrong', 'Basic x']) {
     const refused = await fetch(`${engine.url}/metrics`, { headers: authorization ? { authorization } : {} });

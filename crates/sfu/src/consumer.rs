@@ -32,11 +32,10 @@ pub struct Consumer {
     /// Payload octets, as sender reports count them.
     pub payload_octets: u64,
     pub presence: Presence,
-    pub wire: Wire,
+    pub agreed: Consumed,
     pub forwarder: Forwarder,
     pub id: ConsumerId,
     pub producer: usize,
-    pub agreed: Consumed,
     /// What the client asked for.
     pub preferred: Layers,
     /// What its share of the bandwidth carries; all of it while nobody counts.
@@ -63,15 +62,6 @@ pub struct Consumer {
     /// When it was last judged: packets sent and retransmitted by then.
     judged: (u64, u64),
     pub rate: SampledRate,
-}
-
-/// Of [`Consumed`], what is written into each packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Wire {
-    pub ssrc: u32,
-    pub payload_type: u8,
-    /// Payload type of redundant audio.
-    pub red: Option<u8>,
 }
 
 /// What the receiver said last.
@@ -102,7 +92,6 @@ impl Consumer {
             starved: false,
             template: Template::new(&agreed),
             presence: Presence::Here,
-            wire: Wire { ssrc: agreed.ssrc, payload_type: agreed.payload_type, red: agreed.red },
             next_unsent: 0,
             packets: 0,
             octets: 0,

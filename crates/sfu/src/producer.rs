@@ -2,7 +2,8 @@
 
 use crate::bandwidth::Class;
 use crate::clock::Millis;
-use crate::forward::Kind;
+use crate::forward::{Incoming, Kind};
+use crate::layering::Described;
 use crate::layers::{Ladder, LayerMeter, Layers, Rung};
 use crate::ortc::codec::Codec;
 use crate::ortc::produce::Produced;
@@ -10,6 +11,7 @@ use crate::receive::Stream;
 use crate::score::Scores;
 use crate::speakers::Voice;
 use rtp::codec::VideoCodec;
+use rtp::packet::Packet;
 use wire::{ProducerId, RouterId};
 
 pub struct Producer {
@@ -41,6 +43,19 @@ impl Producer {
 
     pub fn video_codec(&self) -> Option<VideoCodec> {
         video_codec(self.agreed.codec)
+    }
+
+    /// One of its packets, as forwarders look at it.
+    pub fn incoming<'a>(
+        &'a self,
+        stream: u8,
+        sequence: u64,
+        packet: &Packet<'_>,
+        described: &'a Described,
+    ) -> Incoming<'a> {
+        let structure = self.streams.get(usize::from(stream)).and_then(|s| s.structure.as_deref());
+        let (timestamp, marker) = (packet.timestamp(), packet.marker());
+        Incoming { stream, sequence, timestamp, marker, described, structure }
     }
 
     /// What flows, and what each choice costs. Empty while nothing flows: a still screen sends nothing for long, and its

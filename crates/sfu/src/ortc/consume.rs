@@ -9,17 +9,18 @@ use wire::ortc::{
     RtpEncodingParameters, RtpParameters, RtxParameters,
 };
 
-/// A consumer's side of the agreement.
+/// A consumer's side of the agreement. What each packet needs stands first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Consumed {
-    pub consumer_type: ConsumerType,
-    pub codec: Codec,
+    pub ssrc: u32,
     pub payload_type: u8,
-    /// Payload type and SSRC of retransmissions, if the device takes them.
-    pub rtx: Option<(u8, u32)>,
     /// Payload type of redundant audio, if both ends know it.
     pub red: Option<u8>,
-    pub ssrc: u32,
+    pub consumer_type: ConsumerType,
+    pub codec: Codec,
+    /// Payload type and SSRC of retransmissions, if the device takes them.
+    pub rtx: Option<(u8, u32)>,
     pub extensions: ExtensionIds,
     pub clock_rate: u32,
     pub mid: Box<str>,

@@ -188,14 +188,7 @@ fn read<'a>(
             described: &arrived.described,
             packet,
         };
-        let incoming = Incoming {
-            stream: layer,
-            sequence: arrived.sequence,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-            described: &arrived.described,
-            structure: producer.streams.get(usize::from(layer)).and_then(|s| s.structure.as_deref()),
-        };
+        let incoming = producer.incoming(layer, arrived.sequence, &packet, &arrived.described);
         Some(Ready { shared, incoming, producer })
     };
     packets.iter().map(ready).collect()

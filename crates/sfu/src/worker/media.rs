@@ -3,8 +3,8 @@
 use super::{TapSink, Worker, mark_dirty, mark_timed};
 use crate::bandwidth::{Class, Held, Micros};
 use crate::clock::{Clock, Millis};
-use crate::consumer::{Consumer, Wire};
-use crate::forward::{Incoming, Kind, Placed};
+use crate::consumer::Consumer;
+use crate::forward::{Kind, Placed};
 use crate::header::{Fresh, HeaderBuffer, Passed};
 use crate::layering::Described;
 use crate::layers::Layers;
@@ -96,14 +96,7 @@ impl Worker {
         taps: &mut dyn TapSink,
     ) {
         let producer = &self.producers[source.producer];
-        let incoming = Incoming {
-            stream: source.layer,
-            sequence,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-            described,
-            structure: producer.streams.get(usize::from(source.layer)).and_then(|s| s.structure.as_deref()),
-        };
+        let incoming = producer.incoming(source.layer, sequence, packet, described);
         let align = |to: u8| producer.translate_timestamp(source.layer, packet.timestamp(), to);
         for &tap in &producer.taps {
             let tap = &mut self.taps[tap];
@@ -189,14 +182,7 @@ impl Worker {
         let passed = Passed::read(&packet, &producer.agreed.extensions);
         let structure = stream.structure.as_deref();
         let described = Described::read_again(codec, packet.payload(), passed.dependency, structure);
-        let incoming = Incoming {
-            stream: sent.stream,
-            sequence: sent.original,
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
-            described: &described,
-            structure,
-        };
+        let incoming = producer.incoming(sent.stream, sent.original, &packet, &described);
         let placed = consumer.forwarder.place_again(&sent, &incoming)?;
         let transport = &mut self.transports[consumer.transport];
         let Security::Connected { keys, .. } = &transport.security else { return None };
@@ -270,8 +256,8 @@ pub(super) fn send_media(
     placed: &Placed,
 ) -> Option<()> {
     let Security::Connected { keys, .. } = &transport.security else { return None };
-    let Wire { ssrc, payload_type: own, red } = consumer.wire;
-    let (payload_type, payload) = match (shared.primary, red) {
+    let own = consumer.agreed.payload_type;
+    let (payload_type, payload) = match (shared.primary, consumer.agreed.red) {
         _ if placed.is_empty => (own, &[][..]),
         (Some(_), Some(red)) => (red, shared.packet.payload()),
         (Some(data), None) => (own, data),
@@ -282,7 +268,7 @@ pub(super) fn send_media(
         payload_type,
         sequence_number: placed.sequence as u16,
         timestamp: placed.timestamp,
-        ssrc,
+        ssrc: consumer.agreed.ssrc,
     };
     let fresh = moment.fresh(transport.transport_sequence);
     let mut rewritten;

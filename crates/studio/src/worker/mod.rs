@@ -265,6 +265,7 @@ impl Driver {
             self.receive();
             let round = self.transmit(Instant::now());
             self.coalescing.note_round(began, round);
+            // Packets first: what waits for time would only queue them all beforehand.
             let now = Instant::now();
             if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
                 self.sfu.handle_timeout(now);
