@@ -8,8 +8,7 @@ use crate::ortc::Extension;
 use crate::ortc::consume::Consumed;
 use crate::rate::SampledRate;
 use crate::score::{Interval, Score, Scores};
-use crate::transport::Presence;
-use std::hint::black_box;
+use std::mem::offset_of;
 use std::time::Instant;
 use wire::ConsumerId;
 use wire::ortc::ConsumerType;
@@ -31,7 +30,6 @@ pub struct Consumer {
     pub octets: u64,
     /// Payload octets, as sender reports count them.
     pub payload_octets: u64,
-    pub presence: Presence,
     pub agreed: Consumed,
     pub forwarder: Forwarder,
     pub id: ConsumerId,
@@ -91,7 +89,6 @@ impl Consumer {
             paused,
             starved: false,
             template: Template::new(&agreed),
-            presence: Presence::Here,
             next_unsent: 0,
             packets: 0,
             octets: 0,
@@ -133,9 +130,9 @@ impl Consumer {
         is_news.then_some(layers)
     }
 
-    /// Brings what the next packet will touch into the processor's cache: all of it at once, while other work goes on.
-    pub fn fetch(&self) {
-        black_box((self.transport, self.octets, self.forwarder.fetch()));
+    /// Fetches what a packet touches.
+    pub fn prefetch(&self) {
+        prefetch::start(self, offset_of!(Self, forwarder) + Forwarder::TOUCHED);
     }
 
     /// Whether packets go out to it.

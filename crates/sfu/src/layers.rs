@@ -79,6 +79,8 @@ impl Ladder {
 #[derive(Debug, Default)]
 pub struct LayerMeter {
     cells: [[Cell; MAX_TEMPORAL]; MAX_SPATIAL],
+    /// Of how many spatial layers anything ever came. The rest are not looked at.
+    seen: usize,
     /// Of all encodings together.
     pictures: u64,
     /// Of the newest packet of each encoding.
@@ -99,6 +101,15 @@ struct Cell {
 }
 
 impl LayerMeter {
+    /// Fetches what a packet of encoding `stream` touches.
+    pub fn prefetch(&self, stream: u8) {
+        if let Some([first, ..]) = self.cells.get(usize::from(stream)) {
+            prefetch::all(first);
+        }
+        prefetch::all(&self.pictures);
+        prefetch::all(&self.timestamps);
+    }
+
     /// Counts a packet of encoding `stream`, of these `layers` of the producer.
     pub fn note(&mut self, stream: u8, layers: Layers, timestamp: u32, len: usize, ms: Millis) {
         let before = self.timestamps[usize::from(stream).min(MAX_SPATIAL - 1)].replace(timestamp);
@@ -106,6 +117,7 @@ impl LayerMeter {
             self.pictures += 1;
         }
         let spatial = usize::from(layers.spatial).min(MAX_SPATIAL - 1);
+        self.seen = self.seen.max(spatial + 1);
         let cell = &mut self.cells[spatial][usize::from(layers.temporal).min(MAX_TEMPORAL - 1)];
         cell.rate.record(ms, len);
         cell.last = Some(ms);
@@ -118,7 +130,8 @@ impl LayerMeter {
             return;
         }
         self.averaged_at = ms;
-        for cell in self.cells.iter_mut().flatten().filter(|cell| cell.last.is_some()) {
+        let seen = self.cells.iter_mut().take(self.seen);
+        for cell in seen.flatten().filter(|cell| cell.last.is_some()) {
             cell.usual = (cell.usual * (AVERAGED_STEPS - 1) + cell.rate.bitrate(ms)) / AVERAGED_STEPS;
         }
     }
@@ -131,7 +144,7 @@ impl LayerMeter {
     pub fn ladder(&self, ms: Millis) -> Ladder {
         let mut ladder = Ladder::default();
         let mut below = (0, 0);
-        for (spatial, cells) in (0u8..).zip(&self.cells) {
+        for (spatial, cells) in (0u8..).zip(self.cells.iter().take(self.seen)) {
             let (mut bitrate, mut usual) = if self.is_independent { (0, 0) } else { below };
             let top = cells.iter().rposition(|cell| self.is_flowing(cell, ms));
             for (temporal, cell) in (0u8..).zip(cells).filter(|(_, cell)| self.is_flowing(cell, ms)) {

@@ -3,7 +3,7 @@
 //! It knows transports, producers and consumers in mediasoup's sense, and no people. It reads no clock, opens no
 //! socket, spawns nothing; in the steady state it allocates nothing per forwarded packet. The caller loops:
 //!
-//! 1. [`Worker::handle_datagram`] for each datagram, [`Worker::handle_timeout`] when [`Worker::poll_timeout`] is due,
+//! 1. [`Worker::handle_datagram`] for each datagram, or [`Worker::handle_datagrams`] for a batch, [`Worker::handle_timeout`] when [`Worker::poll_timeout`] is due,
 //!    commands as they come;
 //! 2. then once [`Worker::flush`], and [`Worker::poll_event`] until there is none.
 //!
@@ -57,4 +57,4 @@ pub use error::Error;
 pub use layers::Layers;
 pub use path::{Path, Protocol};
 pub use totals::{Census, Drops, Totals};
-pub use worker::{Config, Event, TapFormat, TapSink, Worker, mark_of};
+pub use worker::{Config, Datagram, Event, TapFormat, TapSink, Worker, mark_of};

@@ -26,7 +26,7 @@ pub struct Producer {
     pub streams: Vec<Stream>,
     /// Of pictures.
     pub layers: Option<Box<LayerMeter>>,
-    pub consumers: Vec<usize>,
+    pub receivers: Vec<Receiver>,
     pub taps: Vec<usize>,
     /// Loudest packet of the last while, −127 to 0 dBov (RFC 6464).
     pub audio_level: Option<i8>,
@@ -36,7 +36,32 @@ pub struct Producer {
     pub voice: Option<Box<Voice>>,
 }
 
+/// A consumer, and whose it is: all that handing out a packet needs to know of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver {
+    pub consumer: u32,
+    pub transport: u32,
+}
+
 impl Producer {
+    /// The keys of its consumers.
+    pub fn consumers(&self) -> impl Iterator<Item = usize> + '_ {
+        self.receivers.iter().map(|receiver| receiver.consumer as usize)
+    }
+
+    /// Fetches what a packet of its encoding `stream` touches beyond the producer itself. For `prefetch`, see
+    /// [`crate::worker`]'s `ahead`.
+    pub fn prefetch_boxes(&self, stream: u8) {
+        if let Some(meter) = &self.layers {
+            meter.prefetch(stream);
+        }
+        if let Some(stream) = self.streams.get(usize::from(stream)) {
+            prefetch::all(stream);
+        }
+        prefetch::all(&self.receivers[..]);
+        prefetch::all(&self.taps[..]);
+    }
+
     pub fn class(&self) -> Class {
         if self.is_important { Class::Important } else { Class::Ordinary }
     }

@@ -23,6 +23,13 @@ impl PacketRing {
         Self { arena: Vec::new(), written: 0, index: Vec::new() }
     }
 
+    /// Fetches where a packet of `octets` will go.
+    pub fn prefetch(&self, octets: usize) {
+        if let Some(free) = self.arena.get((self.written % ARENA as u64) as usize..) {
+            prefetch::start(free, octets);
+        }
+    }
+
     /// Keeps a packet, forgetting the oldest ones its octets overwrite.
     pub fn push(&mut self, sequence: u64, packet: &[u8]) {
         if packet.len() > MAX_PACKET {

@@ -55,6 +55,18 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Fetches what leads to the key for what we receive.
+    pub fn prefetch_inbound(&self) {
+        prefetch::all(&self.inbound);
+        self.inbound.rtp.prefetch();
+    }
+
+    /// The same for what we send.
+    pub fn prefetch_outbound(&self) {
+        prefetch::all(&self.outbound);
+        self.outbound.rtp.prefetch();
+    }
+
     /// Splits what DTLS exported: client key, server key, client salt, server salt.
     pub fn from_dtls(profile: Profile, material: &[u8], we_are_client: bool) -> Option<Self> {
         let salt_len = profile.salt_len();
@@ -287,6 +299,13 @@ impl Cipher {
                     auth: Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &auth)),
                 })
             }
+        }
+    }
+
+    fn prefetch(&self) {
+        match self {
+            Self::Gcm { key, .. } => prefetch::all(key.as_ref()),
+            Self::Cm { key, .. } => prefetch::all(key.as_ref()),
         }
     }
 

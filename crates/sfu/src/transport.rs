@@ -10,6 +10,7 @@ use crate::rate::{RateMeter, SampledRate};
 use crate::srtp::{Keys, Profile};
 use crate::transport_feedback::ArrivalLog;
 use std::collections::HashMap;
+use std::mem::offset_of;
 use wire::ortc::Direction;
 use wire::{RouterId, TransportId};
 
@@ -109,6 +110,12 @@ pub struct Transport {
     /// NACK or PLI wait to be written.
     pub urgent: bool,
     pub egress: Egress,
+    /// By SSRC; at most [`MAX_SOURCES`].
+    pub sources: HashMap<u32, Source>,
+    /// Some codec of this transport negotiated transport-wide feedback.
+    pub arrivals: Option<Box<ArrivalLog>>,
+    /// What its client may send.
+    pub incoming: IncomingLimit,
     pub ice: Agent,
     pub traffic: Traffic,
     pub id: TransportId,
@@ -116,8 +123,6 @@ pub struct Transport {
     pub direction: Direction,
     /// Octets of authentic checks so far.
     pub checked: usize,
-    /// By SSRC; at most [`MAX_SOURCES`].
-    pub sources: HashMap<u32, Source>,
     pub producers: Vec<usize>,
     pub consumers: Vec<usize>,
     /// Consumers by the SSRCs they send with, media and RTX.
@@ -128,12 +133,8 @@ pub struct Transport {
     pub rtcp_ssrc: u32,
     /// Data channels, where the client was offered any.
     pub data: Option<Box<DataPath>>,
-    /// Some codec of this transport negotiated transport-wide feedback.
-    pub arrivals: Option<Box<ArrivalLog>>,
     /// Smoothed, from reports of either direction.
     pub round_trip: Option<Millis>,
-    /// What its client may send.
-    pub incoming: IncomingLimit,
     /// The estimate at which all its consumers would get what they ask for, bit/s.
     pub wanted: u64,
     pub next_sharing: Millis,
@@ -150,6 +151,32 @@ pub enum Presence {
 }
 
 impl Transport {
+    /// Fetches what a packet touches, in either direction.
+    pub fn prefetch(&self) {
+        prefetch::start(self, offset_of!(Self, ice) + Agent::TOUCHED);
+        prefetch::start(&self.traffic, offset_of!(Traffic, send_rate));
+    }
+
+    /// Fetches what a received packet touches behind this transport's pointers.
+    pub fn prefetch_receiving(&self) {
+        if let Security::Connected { keys, .. } = &self.security {
+            keys.prefetch_inbound();
+        }
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.prefetch();
+        }
+    }
+
+    /// The same for a packet to be sent.
+    pub fn prefetch_sending(&self) {
+        if let Security::Connected { keys, .. } = &self.security {
+            keys.prefetch_outbound();
+        }
+        if let Some(outgoing) = &self.outgoing {
+            outgoing.prefetch();
+        }
+    }
+
     pub fn is_connected(&self) -> bool {
         matches!(self.security, Security::Connected { .. })
     }

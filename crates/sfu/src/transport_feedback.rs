@@ -36,6 +36,11 @@ impl ArrivalLog {
         self.arrivals.push(Arrival { sequence, arrival_ns });
     }
 
+    /// Fetches what noting an arrival touches.
+    pub fn prefetch(&self) {
+        prefetch::all(self);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.arrivals.is_empty()
     }

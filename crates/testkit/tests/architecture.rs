@@ -9,9 +9,10 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("greenroom-wire", &[]),
     ("greenroom-rtp", &[]),
+    ("greenroom-prefetch", &[]),
     ("greenroom-frame-ipc", &[]),
     ("greenroom-rooms", &["greenroom-wire"]),
-    ("greenroom-sfu", &["greenroom-wire", "greenroom-rtp"]),
+    ("greenroom-sfu", &["greenroom-wire", "greenroom-rtp", "greenroom-prefetch"]),
     ("greenroom-signaling", &["greenroom-wire", "greenroom-rooms"]),
     ("greenroom-operations", &["greenroom-wire"]),
     ("greenroom-outputs", &["greenroom-wire"]),

@@ -59,6 +59,18 @@ enum Feedback {
 }
 
 impl Controller {
+    /// Fetches what a packet touches, but for the history.
+    pub fn prefetch(&self) {
+        prefetch::all(&self.history);
+        prefetch::all(&self.feedback);
+        self.prober.prefetch();
+    }
+
+    /// Fetches the history's part of that. It is behind a pointer that [`Self::prefetch`] fetches.
+    pub fn prefetch_history(&self) {
+        self.history.prefetch();
+    }
+
     pub fn new(now: Micros) -> Self {
         Self {
             history: SentHistory::new(),

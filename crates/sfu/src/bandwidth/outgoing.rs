@@ -40,6 +40,13 @@ impl Held {
 }
 
 impl Outgoing {
+    /// Fetches what a packet touches, but for the controller's history.
+    pub fn prefetch(&self) {
+        prefetch::all(&self.is_timed);
+        prefetch::all(&self.pacer);
+        self.controller.prefetch();
+    }
+
     pub fn new(now: Micros) -> Self {
         Self {
             controller: Controller::new(now),

@@ -45,6 +45,11 @@ struct Arrivals {
 }
 
 impl Prober {
+    /// Fetches what a packet touches while nothing is tried out.
+    pub fn prefetch(&self) {
+        prefetch::all(&self.active);
+    }
+
     pub fn new() -> Self {
         Self {
             active: None,

@@ -17,6 +17,7 @@ use rtp::codec::{VideoCodec, vp8, vp9};
 use rtp::dependency::{Descriptor, Structure};
 use selection::Selection;
 use std::collections::VecDeque;
+use std::mem::offset_of;
 
 /// A stretch of one stream forwarded without seams.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +168,9 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
+    /// How many of its octets [`Self::place`] touches: the first.
+    pub const TOUCHED: usize = offset_of!(Self, past);
+
     /// `first_out` is the extended sequence number of the first packet.
     pub fn new(codec: Option<VideoCodec>, kind: Kind, first_out: u64) -> Self {
         Self {
@@ -191,12 +195,6 @@ impl Forwarder {
         let mut tap = Self::new(codec, kind, 0);
         tap.keeps_numbers = true;
         tap
-    }
-
-    /// One value of each cache line that [`Self::place`] reads.
-    pub fn fetch(&self) -> [u64; 4] {
-        let epoch = self.epoch.as_ref().map_or([0; 2], |e| [e.timestamp_shift.into(), e.packets.out_start()]);
-        [self.next_out, epoch[0], epoch[1], self.selection.fetch()]
     }
 
     pub fn target(&self) -> Layers {

@@ -57,11 +57,6 @@ impl Selection {
         self.choices = [Choice { from: sequence, layers, target: 0 }; MAX_CHOICES];
     }
 
-    /// See [`super::Forwarder::fetch`].
-    pub fn fetch(&self) -> u64 {
-        self.choices[MAX_CHOICES - 1].from
-    }
-
     pub fn layers(&self) -> Layers {
         self.choices[0].layers
     }

@@ -11,6 +11,7 @@ use crate::path::Path;
 use crate::stun::{self, Kind, Message, Role, Writer};
 use checks::{Answer, Checks};
 use rand::rngs::StdRng;
+use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
 pub use credentials::Credentials;
@@ -78,6 +79,9 @@ pub struct Effects {
 }
 
 impl Agent {
+    /// How many of its octets a packet of media touches: the first.
+    pub const TOUCHED: usize = offset_of!(Self, validated);
+
     pub fn new(local: Credentials, tie_breaker: u64) -> Self {
         Self {
             local,

@@ -4,6 +4,7 @@
 //! processor's caches. So what arrives is kept in the clear until [`Worker::flush`], once for all; then each transport in turn
 //! takes what is for it, encrypts it in a buffer that all of them share, and sends it.
 
+use super::ahead::prefetch_coming;
 use super::media::{Moment, Shared, send_media};
 use super::{Worker, mark_dirty, mark_timed};
 use crate::bandwidth::Held;
@@ -12,7 +13,7 @@ use crate::egress::{Queue, Transmit};
 use crate::forward::Incoming;
 use crate::header::Passed;
 use crate::layering::Described;
-use crate::producer::Producer;
+use crate::producer::{Producer, Receiver};
 use crate::transport::{Source, Transport};
 use arrayvec::ArrayVec;
 use rtp::codec::red;
@@ -106,7 +107,12 @@ impl Worker {
         let (mut at, mut refused) = (now, 0);
         let FanOut { packets, bytes, due, queue } = &mut self.fan_out;
         let packets = read(packets, bytes, &self.producers);
-        for &key in &dirty {
+        for (nth, &key) in dirty.iter().enumerate() {
+            let coming = &dirty[nth + 1..];
+            prefetch_coming(coming, &self.transports);
+            if let Some(due) = coming.first().and_then(|next| due.get(*next)) {
+                due.iter().take(TOGETHER).for_each(|due| self.consumers[due.consumer as usize].prefetch());
+            }
             let transport = &mut self.transports[key];
             transport.is_dirty = false;
             transport.egress.borrow(queue);
@@ -133,22 +139,19 @@ impl Worker {
 
     /// Finds each packet's receivers, and notes it with their transports.
     fn hand_out(&mut self) {
-        let Self { fan_out, producers, consumers, transports, dirty, .. } = self;
+        let Self { fan_out, producers, transports, dirty, .. } = self;
         if fan_out.packets.is_empty() {
             return;
         }
         fan_out.due.resize_with(fan_out.due.len().max(transports.capacity()), Vec::new);
         for (packet, arrived) in (0..).zip(&fan_out.packets) {
-            for &key in &producers[arrived.source.producer].consumers {
-                let consumer = &consumers[key];
-                if !consumer.is_flowing() {
-                    continue;
-                }
-                let due = &mut fan_out.due[consumer.transport];
+            for &Receiver { consumer, transport } in &producers[arrived.source.producer].receivers {
+                let transport = transport as usize;
+                let due = &mut fan_out.due[transport];
                 if due.is_empty() {
-                    mark_dirty(dirty, &mut transports[consumer.transport], consumer.transport);
+                    mark_dirty(dirty, &mut transports[transport], transport);
                 }
-                due.push(Due { packet, consumer: key as u32 });
+                due.push(Due { packet, consumer });
             }
         }
     }
@@ -200,38 +203,37 @@ fn fill(
     (key, transport): (usize, &mut Transport),
     due: &mut Vec<Due>,
     packets: &[Option<Ready<'_>>],
-    consumers: &mut Slab<Consumer>,
+    consumers: &mut Slab<Box<Consumer>>,
     timed: &mut Vec<usize>,
 ) -> u64 {
     let mut refused = 0;
     if !transport.may_send() {
         due.clear();
     }
-    for some in due.chunks(TOGETHER) {
-        some.iter().for_each(|due| consumers[due.consumer as usize].fetch());
-        for Due { packet, consumer } in some {
-            let Some(Some(ready)) = packets.get(*packet as usize) else { continue };
-            let consumer_key = *consumer as usize;
-            let consumer = &mut consumers[consumer_key];
-            let Incoming { stream, sequence, timestamp, .. } = ready.incoming;
-            let align = |to: u8| ready.producer.translate_timestamp(stream, timestamp, to);
-            let Some(placed) = consumer.forwarder.place(&ready.incoming, align) else { continue };
-            // Sound never waits: it is little, and what a conversation hangs on.
-            let class = ready.producer.class();
-            if ready.shared.codec.is_some()
-                && let Some(outgoing) = &mut transport.outgoing
-                && !outgoing.admits(moment.us, class)
-            {
-                let held = Held::Media { layer: stream, sequence, placed };
-                let fits = outgoing.hold(moment.us, class, consumer_key, held, consumer);
-                refused |= u64::from(!fits) << packet;
-                mark_timed(timed, transport, key);
-                continue;
-            }
-            let _ = send_media(moment, consumer, transport, &ready.shared, &placed);
+    for Due { packet, consumer } in due.drain(..) {
+        let Some(Some(ready)) = packets.get(packet as usize) else { continue };
+        let consumer_key = consumer as usize;
+        let consumer = &mut consumers[consumer_key];
+        if !consumer.is_flowing() {
+            continue;
         }
+        let Incoming { stream, sequence, timestamp, .. } = ready.incoming;
+        let align = |to: u8| ready.producer.translate_timestamp(stream, timestamp, to);
+        let Some(placed) = consumer.forwarder.place(&ready.incoming, align) else { continue };
+        // Sound never waits: it is little, and what a conversation hangs on.
+        let class = ready.producer.class();
+        if ready.shared.codec.is_some()
+            && let Some(outgoing) = &mut transport.outgoing
+            && !outgoing.admits(moment.us, class)
+        {
+            let held = Held::Media { layer: stream, sequence, placed };
+            let fits = outgoing.hold(moment.us, class, consumer_key, held, consumer);
+            refused |= u64::from(!fits) << packet;
+            mark_timed(timed, transport, key);
+            continue;
+        }
+        let _ = send_media(moment, consumer, transport, &ready.shared, &placed);
     }
-    due.clear();
     refused
 }
 
@@ -239,5 +241,5 @@ fn fill(
 const MAX_PACKETS: usize = 64;
 /// Beyond it, packets of a usual size are too many anyway.
 const MAX_OCTETS: usize = 128 * 1024;
-/// Consumers that are fetched from memory at once, before the first of them is used.
+/// Consumers of one transport that are fetched ahead; with more, the last would push out the first.
 const TOGETHER: usize = 16;

@@ -78,7 +78,7 @@ impl Worker {
             }
         }
         self.hand_to_taps(now, source, sequence, &packet, &described, taps);
-        if !self.producers[source.producer].consumers.is_empty() {
+        if !self.producers[source.producer].receivers.is_empty() {
             self.fan_out.push(source, sequence, &packet, described, is_redundant);
             if self.fan_out.is_full() {
                 self.queue_arrived();

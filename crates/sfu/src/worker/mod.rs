@@ -4,6 +4,7 @@
 //! [`datagrams`], [`media`] and [`messages`] ([`backpressure`] keeps those back), RTCP in [`reports`], time in [`timers`]; [`pacing`] lets packets out,
 //! [`sharing`] says how much of what, [`audio`] who speaks.
 
+mod ahead;
 mod arriving;
 mod audio;
 mod backpressure;
@@ -47,6 +48,8 @@ use uuid::Uuid;
 use wire::ortc::{MediaKind, RtpCodecParameters};
 use wire::stats::{ConsumerScore, StreamScore};
 use wire::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TapId, TransportId};
+
+pub use datagrams::Datagram;
 
 /// What a worker is made with.
 #[derive(Clone, Debug)]
@@ -170,7 +173,8 @@ pub struct Worker {
     routers: audio::Routers,
     transports: Slab<Transport>,
     producers: Slab<Producer>,
-    consumers: Slab<Consumer>,
+    /// Each in a place of its own, so that one can be fetched without looking at it: see [`ahead`].
+    consumers: Slab<Box<Consumer>>,
     taps: Slab<Tap>,
     data_producers: Slab<DataProducer>,
     data_consumers: Slab<DataConsumer>,
@@ -357,7 +361,7 @@ impl Worker {
     }
 
     pub(crate) fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
-        self.consumers.get(*self.consumer_keys.get(&id)?)
+        self.consumers.get(*self.consumer_keys.get(&id)?).map(Box::as_ref)
     }
 
     /// Our addresses, as clients are told them.
@@ -396,7 +400,7 @@ impl Worker {
     }
 
     pub(crate) fn each_consumer(&self) -> impl Iterator<Item = &Consumer> {
-        self.consumers.iter().map(|(_, consumer)| consumer)
+        self.consumers.iter().map(|(_, consumer)| consumer.as_ref())
     }
 
     pub(crate) fn each_data_consumer(&self) -> impl Iterator<Item = &DataConsumer> {

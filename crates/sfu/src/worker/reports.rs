@@ -98,8 +98,8 @@ impl Worker {
         let ms = self.clock.ms(now);
         if is_first {
             // Lips are in sync as soon as receivers know both clocks: do not make them wait for the next interval.
-            for consumer in &producer.consumers {
-                let transport = &mut self.transports[self.consumers[*consumer].transport];
+            for receiver in &producer.receivers {
+                let transport = &mut self.transports[receiver.transport as usize];
                 transport.next_report = transport.next_report.min(ms);
             }
         }

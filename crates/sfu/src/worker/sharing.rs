@@ -164,8 +164,8 @@ impl Worker {
 
     /// A producer's packets stop coming out; its receivers go on with a keyframe.
     pub(super) fn pause_receivers(&mut self, producer: usize) {
-        for at in 0..self.producers[producer].consumers.len() {
-            let key = self.producers[producer].consumers[at];
+        for at in 0..self.producers[producer].receivers.len() {
+            let key = self.producers[producer].receivers[at].consumer as usize;
             self.drop_waiting(key);
             self.consumers[key].forwarder.pause();
         }

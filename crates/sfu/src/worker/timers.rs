@@ -147,8 +147,8 @@ impl Worker {
             };
             let ladder = producer.ladder(ms);
             let mut changed = false;
-            for consumer in &producer.consumers {
-                let consumer = &mut self.consumers[*consumer];
+            for consumer in producer.consumers() {
+                let consumer = &mut self.consumers[consumer];
                 let Some(aim) = producer.aim(&ladder, consumer.wish()) else { continue };
                 changed |= !consumer.paused && aim != consumer.forwarder.target();
                 consumer.forwarder.set_target(aim);

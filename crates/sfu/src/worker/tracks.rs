@@ -8,7 +8,7 @@ use crate::forward::Forwarder;
 use crate::layers::Layers;
 use crate::ortc::codec::Codec;
 use crate::ortc::{Extension, consume, produce};
-use crate::producer::{Producer, video_codec};
+use crate::producer::{Producer, Receiver, video_codec};
 use crate::receive::Stream;
 use crate::score::Scores;
 use crate::speakers::Voice;
@@ -72,7 +72,7 @@ impl Worker {
             paused,
             is_important: false,
             streams,
-            consumers: Vec::new(),
+            receivers: Vec::new(),
             taps: Vec::new(),
             audio_level: None,
             layers: (kind == MediaKind::Video).then(Default::default),
@@ -174,7 +174,7 @@ impl Worker {
         }
         transport.next_sharing = 0;
         let is_counted = outgoing.controller.estimate(now_us).is_some();
-        let consumer = self.consumers.insert(Consumer::new(
+        let consumer = self.consumers.insert(Box::new(Consumer::new(
             id,
             producer_key,
             key,
@@ -182,12 +182,13 @@ impl Worker {
             paused,
             forwarder,
             rtx_sequence,
-        ));
+        )));
         if is_counted {
             // The rest when it was shared out, a moment later.
             self.consumers[consumer].allowed = Layers::default();
         }
-        self.producers[producer_key].consumers.push(consumer);
+        let receiver = Receiver { consumer: consumer as u32, transport: key as u32 };
+        self.producers[producer_key].receivers.push(receiver);
         let transport = &mut self.transports[key];
         transport.next_mid += 1;
         transport.consumers.push(consumer);
@@ -336,7 +337,7 @@ impl Worker {
         let transport = &mut self.transports[producer.transport];
         transport.producers.retain(|p| *p != key);
         transport.sources.retain(|_, source| source.producer != key);
-        for consumer in producer.consumers {
+        for consumer in producer.consumers() {
             let id = self.consumers[consumer].id;
             self.forget_consumer(consumer);
             self.emit(Event::ConsumerClosed { consumer: id, producer: producer.id });
@@ -350,7 +351,7 @@ impl Worker {
     pub(super) fn remove_consumer(&mut self, key: usize) {
         self.queue_arrived();
         let producer = self.consumers[key].producer;
-        self.producers[producer].consumers.retain(|c| *c != key);
+        self.producers[producer].receivers.retain(|receiver| receiver.consumer as usize != key);
         self.forget_consumer(key);
     }
 
@@ -369,9 +370,8 @@ impl Worker {
     pub(super) fn request_wanted_keyframes(&mut self, now: Instant, producer: usize) {
         let source = &self.producers[producer];
         let wanted = source
-            .consumers
-            .iter()
-            .map(|c| &self.consumers[*c])
+            .consumers()
+            .map(|c| &self.consumers[c])
             .filter(|c| c.is_flowing() && c.forwarder.wants_keyframe())
             .map(|c| c.forwarder.target_stream())
             .chain(

@@ -343,8 +343,7 @@ impl Driver {
         let Self { socket, tcp, sfu, pipe, .. } = self;
         self.idle = true;
         for _ in 0..MAX_BATCHES {
-            let count =
-                socket.receive_batch(|now, from, datagram| sfu.handle_datagram(now, from, datagram, pipe));
+            let count = socket.receive_batch(|now, datagrams| sfu.handle_datagrams(now, datagrams, pipe));
             self.idle &= count == 0;
             if !socket.has_more() {
                 break;

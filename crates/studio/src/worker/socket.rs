@@ -1,6 +1,8 @@
 //! The one UDP socket for media: batches in (GRO), batches out (GSO), through `quinn-udp`.
 
+use arrayvec::ArrayVec;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use sfu::Datagram;
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -73,8 +75,9 @@ impl MediaSocket {
         self.more
     }
 
-    /// Reads one batch and hands each datagram on with the time it was read; how many pieces that were.
-    pub fn receive_batch(&mut self, mut handle: impl FnMut(Instant, SocketAddr, &mut [u8])) -> usize {
+    /// Reads one batch and hands its datagrams on, at most [`TOGETHER`] at once, with the time they were read; how many pieces
+    /// that were.
+    pub fn receive_batch(&mut self, mut handle: impl FnMut(Instant, &mut [Datagram<'_>])) -> usize {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
         let received = {
             let mut slices: Vec<IoSliceMut<'_>> =
@@ -86,15 +89,21 @@ impl MediaSocket {
         // A batch that is not full has emptied the socket: what comes after it raises a new edge.
         self.more = count == BATCH_SIZE;
         let now = Instant::now();
+        let mut datagrams = ArrayVec::<Datagram<'_>, TOGETHER>::new();
         for (meta, buffer) in meta.iter().zip(&mut self.buffers).take(count) {
             let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
             self.own.note(from, meta.dst_ip);
             let stride = meta.stride.max(1);
             let Some(filled) = buffer.get_mut(..meta.len) else { continue };
             for datagram in filled.chunks_mut(stride) {
-                handle(now, from, datagram);
+                if datagrams.is_full() {
+                    handle(now, &mut datagrams);
+                    datagrams.clear();
+                }
+                datagrams.push((from.into(), datagram));
             }
         }
+        handle(now, &mut datagrams);
         count
     }
 
@@ -161,6 +170,8 @@ fn open(port: u16) -> io::Result<UdpSocket> {
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Twice the transports a worker holds.
 const MAX_CLIENTS: usize = 8192;
+/// What the state machine looks at together.
+const TOGETHER: usize = 32;
 /// A GRO batch is at most one IP datagram's worth.
 const RECEIVE_BUFFER: usize = 65_535;
 
@@ -183,7 +194,9 @@ mod tests {
         peer.send_to(b"hello", ("127.0.0.1", port)).unwrap();
         let mut seen = Vec::new();
         while seen.is_empty() {
-            socket.receive_batch(|_, from, datagram| seen.push((from, datagram.to_vec())));
+            socket.receive_batch(|_, datagrams| {
+                seen.extend(datagrams.iter().map(|(from, datagram)| (from.address, datagram.to_vec())));
+            });
         }
         assert_eq!(seen, [(peer.local_addr().unwrap(), b"hello".to_vec())]);
     }
@@ -197,7 +210,7 @@ mod tests {
         peer.send_to(b"question", asked).unwrap();
         let mut heard = None;
         while heard.is_none() {
-            socket.receive_batch(|_, from, _| heard = Some(from));
+            socket.receive_batch(|_, datagrams| heard = datagrams.first().map(|(from, _)| from.address));
         }
         assert!(socket.send(heard.unwrap(), b"answer", 6));
         assert_eq!(peer.recv_from(&mut [0; 16]).unwrap(), (6, asked));
