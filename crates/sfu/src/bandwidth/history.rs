@@ -6,6 +6,7 @@ use super::Micros;
 /// packet is forgotten, and feedback that still speaks of it says nothing.
 #[derive(Debug)]
 pub struct SentHistory {
+    /// None, or a power of two of them.
     entries: Vec<Entry>,
     /// The number after the newest packet's.
     next: u64,
@@ -48,7 +49,7 @@ pub struct Told {
 impl SentHistory {
     /// Fetches what the next packets touch.
     pub fn prefetch(&self) {
-        if let Some(next) = self.entries.get(self.next as usize % self.entries.len().max(1)..) {
+        if let Some(next) = self.entries.get(self.next as usize & self.entries.len().saturating_sub(1)..) {
             prefetch::start(next, NEXT_PACKETS * size_of::<Entry>());
         }
     }
@@ -126,7 +127,7 @@ impl SentHistory {
     }
 
     fn index(&self, sequence: u64) -> usize {
-        (sequence % self.entries.len() as u64) as usize
+        sequence as usize & (self.entries.len() - 1)
     }
 }
 

@@ -119,7 +119,7 @@ fn window_for(rate: f64) -> Option<Duration> {
 }
 
 /// Half of it is what a guest in the next room is away by its Wi-Fi alone.
-const LONGEST: Duration = Duration::from_millis(2);
+const LONGEST: Duration = Duration::from_micros(2_200);
 /// After a silence the first packet is given this time for the rest of its picture to follow it.
 const BURST: Duration = Duration::from_micros(250);
 const SHORTEST: Duration = Duration::from_micros(500);

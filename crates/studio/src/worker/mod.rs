@@ -167,6 +167,7 @@ impl WorkerHandle {
             coalescing: Coalescing::new(gather),
             idle: true,
             received: Instant::now(),
+            polled: Instant::now(),
         };
         thread::Builder::new().name(format!("forwarding-{index}")).spawn({
             let counters = counters.clone();
@@ -239,6 +240,7 @@ struct Driver {
     idle: bool,
     /// When the last round that did was over.
     received: Instant,
+    polled: Instant,
 }
 
 /// Whether the thread goes on.
@@ -284,10 +286,15 @@ impl Driver {
             // `poll` itself counts in milliseconds.
             Some(pause) => {
                 thread::sleep(pause);
+                if self.may_skip_poll() {
+                    ready.clear();
+                    return Ok(());
+                }
                 Some(Duration::ZERO)
             }
             None => self.patience(),
         };
+        self.polled = Instant::now();
         match self.poll.poll(ready, patience) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -297,6 +304,11 @@ impl Driver {
             thread::sleep(burst);
         }
         Ok(())
+    }
+
+    /// Whether this round does without `poll`: its packets and commands are looked for anyway, and nobody is connected over TCP.
+    fn may_skip_poll(&self) -> bool {
+        self.tcp.as_ref().is_none_or(TcpDoor::is_empty) && self.polled.elapsed() < POLL_INTERVAL
     }
 
     /// In place of a state machine that failed. Its events were about things that are gone.
@@ -416,5 +428,7 @@ const COMMAND_CAPACITY: usize = 1024;
 const MAX_BATCHES: usize = 8;
 /// While there is no room for the news of a new beginning.
 const NEWS_RETRY: Duration = Duration::from_millis(10);
+/// Somebody who connects over TCP waits no longer than that.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Often enough for a load that is read once a second.
 const CPU_SAMPLE: Duration = Duration::from_millis(250);
