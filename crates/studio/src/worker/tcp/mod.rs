@@ -80,12 +80,12 @@ impl TcpDoor {
         }
     }
 
-    /// Whether there is more to read at once.
     /// Whether nobody is connected.
     pub fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
 
+    /// Whether there is more to read at once.
     pub fn has_more(&self) -> bool {
         self.may_accept || !self.ready.is_empty()
     }
