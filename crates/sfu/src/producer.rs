@@ -49,8 +49,7 @@ impl Producer {
         self.receivers.iter().map(|receiver| receiver.consumer as usize)
     }
 
-    /// Fetches what a packet of its encoding `stream` touches beyond the producer itself. For `prefetch`, see
-    /// [`crate::worker`]'s `ahead`.
+    /// Fetches what a packet of encoding `stream` touches behind this producer's pointers.
     pub fn prefetch_boxes(&self, stream: u8) {
         if let Some(meter) = &self.layers {
             meter.prefetch(stream);
@@ -58,7 +57,7 @@ impl Producer {
         if let Some(stream) = self.streams.get(usize::from(stream)) {
             prefetch::all(stream);
         }
-        prefetch::all(&self.receivers[..]);
+        prefetch::start(&self.receivers[..], FIRST_RECEIVERS * size_of::<Receiver>());
         prefetch::all(&self.taps[..]);
     }
 
@@ -140,6 +139,9 @@ impl Producer {
         Some(b.rtp_timestamp.wrapping_add(apart as u32).wrapping_add(since_report as u32))
     }
 }
+
+/// That are fetched ahead; of longer lists the processor itself fetches the rest.
+const FIRST_RECEIVERS: usize = 64;
 
 pub fn video_codec(codec: Codec) -> Option<VideoCodec> {
     match codec {

@@ -66,5 +66,5 @@ pub(super) fn prefetch_coming(coming: &[usize], transports: &Slab<Transport>) {
     }
 }
 
-/// Datagrams looked at together. Twice as many would not fit the smallest cache.
+/// Datagrams looked at together: as many as a caller reads at once.
 pub(super) const TOGETHER: usize = 32;

@@ -241,5 +241,5 @@ fn fill(
 const MAX_PACKETS: usize = 64;
 /// Beyond it, packets of a usual size are too many anyway.
 const MAX_OCTETS: usize = 128 * 1024;
-/// Consumers of one transport that are fetched ahead; with more, the last would push out the first.
+/// Consumers of one transport that are fetched ahead: twice what a round usually has for one.
 const TOGETHER: usize = 16;
