@@ -263,6 +263,31 @@ fn a_round_of_any_size_arrives_whole_and_in_order() {
 }
 
 #[test]
+fn a_batch_is_taken_like_its_datagrams_one_by_one_whatever_else_is_in_it() {
+    let mut world = World::new();
+    let (sender, receiver) = (world.sender(), world.receiver());
+    let producer = world.produce(sender, MediaKind::Video, vp8());
+    world.consume_unmeasured(receiver, producer);
+    let from = world.clients[sender].address;
+    let stranger: SocketAddr = "192.0.2.99:9".parse().unwrap();
+    let mut datagrams = Vec::new();
+    for n in 10..80 {
+        datagrams.push((from, world.clients[sender].rtp(&video(n, n == 10))));
+        // A stranger's packet, nothing, the beginning of a header, and a source that nobody announced.
+        datagrams.push((stranger, vec![0x80; 100]));
+        datagrams.push((from, Vec::new()));
+        datagrams.push((from, vec![0x80, 96, 0]));
+        datagrams.push((from, vec![0x80; 60]));
+    }
+    let mut batch: Vec<_> =
+        datagrams.iter_mut().map(|(from, bytes)| ((*from).into(), bytes.as_mut_slice())).collect();
+    world.worker.handle_datagrams(world.now, &mut batch, &mut world.heard);
+    world.settle();
+    let payloads: Vec<_> = world.clients[receiver].received.iter().map(|p| p.payload.clone()).collect();
+    assert_eq!(payloads, (10..80).map(|n| vp8_payload(n, n == 10, 900)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_command_is_about_what_arrives_after_it() {
     let mut world = World::new();
     let sender = world.sender();
