@@ -49,8 +49,8 @@ pub struct Told {
 impl SentHistory {
     /// Fetches what the next packets touch.
     pub fn prefetch(&self) {
-        if let Some(next) = self.entries.get(self.next as usize & self.entries.len().saturating_sub(1)..) {
-            prefetch::start(next, NEXT_PACKETS * size_of::<Entry>());
+        if !self.entries.is_empty() {
+            prefetch::start(&self.entries[self.index(self.next)..], NEXT_PACKETS * size_of::<Entry>());
         }
     }
 

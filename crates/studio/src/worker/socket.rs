@@ -75,7 +75,7 @@ impl MediaSocket {
         self.more
     }
 
-    /// Reads one batch and hands its datagrams on, at most [`TOGETHER`] at once, with the time they were read; how many pieces
+    /// Reads one batch and hands its datagrams on, at most [`BATCH_SIZE`] at once, with the time they were read; how many pieces
     /// that were.
     pub fn receive_batch(&mut self, mut handle: impl FnMut(Instant, &mut [Datagram<'_>])) -> usize {
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
@@ -89,7 +89,7 @@ impl MediaSocket {
         // A batch that is not full has emptied the socket: what comes after it raises a new edge.
         self.more = count == BATCH_SIZE;
         let now = Instant::now();
-        let mut datagrams = ArrayVec::<Datagram<'_>, TOGETHER>::new();
+        let mut datagrams = ArrayVec::<Datagram<'_>, BATCH_SIZE>::new();
         for (meta, buffer) in meta.iter().zip(&mut self.buffers).take(count) {
             let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
             self.own.note(from, meta.dst_ip);
@@ -170,8 +170,6 @@ fn open(port: u16) -> io::Result<UdpSocket> {
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Twice the transports a worker holds.
 const MAX_CLIENTS: usize = 8192;
-/// What the state machine looks at together.
-const TOGETHER: usize = 32;
 /// A GRO batch is at most one IP datagram's worth.
 const RECEIVE_BUFFER: usize = 65_535;
 
