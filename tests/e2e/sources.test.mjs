@@ -52,25 +52,26 @@ async function speaks(talker) {
 const tallyOf = page => page.locator('[data-testid="tally"]').getAttribute('data-state');
 const tallyIs = (page, state) => until(`the guest reads ${state}`, async () => (await tallyOf(page)) === state || Promise.reject(new Error(await tallyOf(page))));
 
-test('the active speaker: who speaks is shown, and nothing but guests on the way from one to the next', { timeout: 90_000 }, async () => {
+test('the active speaker: who speaks is shown, and nothing but guests on the way from one to the next', { timeout: 90_000 }, async t => {
   await speaks(ada);
   const item = await obs.addGuest('Speaker', { show: 'speaker', sensitivity: 1, hold_ms: 1500 });
+  // What is shown here is on air and decoded: the other tests look for that.
+  t.after(() => obs.show(item, false));
   await showsLive(obs, 'Speaker', ada);
-  let cards = 0;
+  const cards = [];
   for (const talker of [ben, ada, ben]) {
     await speaks(talker);
     await until(`${talker.name} is the picture`, async () => {
       const seen = await lookAt(obs, 'Speaker');
-      if (seen.code === null) cards += 1;
+      if (![ada, ben].some(guest => isColour(seen.colour, guest.colour))) cards.push(seen.colour);
       return seen.code !== null && isColour(seen.colour, talker.colour);
     }, { every: 20 });
   }
-  assert.ok(cards <= 1, `${cards} of the looks found neither of the two`);
+  assert.deepEqual(cards, [], 'every look found one of the two');
   await obs.screenshot('Scene', { file: artifact('sources-speaker.png') });
   await speaks(null);
   await holds('the last speaker stays in silence', async () => isColour((await lookAt(obs, 'Speaker')).colour, ben.colour), 2000);
   assert.ok((await obs.peak('Speaker', 300)) < 0.001, 'a source that jumps from voice to voice has no sound');
-  await obs.show(item, false);
   await speaks(ada);
 });
 

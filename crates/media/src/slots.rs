@@ -74,7 +74,7 @@ impl Slots {
     pub fn bind(&self, number: u8, occupant: Option<Occupant>) {
         self.change(number, |slot| {
             slot.next = None;
-            slot.seat(occupant);
+            slot.seat(occupant, Begins::WithoutPicture);
         });
     }
 
@@ -87,7 +87,7 @@ impl Slots {
             }
             occupant => {
                 slot.next = None;
-                slot.seat(occupant);
+                slot.seat(occupant, Begins::WithoutPicture);
             }
         });
     }
@@ -102,7 +102,7 @@ impl Slots {
         for number in numbers {
             self.change(number, |slot| {
                 if slot.next.as_ref().is_some_and(|(_, until)| now_ns() >= *until) {
-                    slot.seat_next();
+                    slot.seat_next(Begins::WithoutPicture);
                 }
             });
         }
@@ -174,7 +174,7 @@ impl Slots {
                 return;
             }
             if slot.next.as_ref().is_some_and(|(next, _)| author(next) == who) {
-                slot.seat_next();
+                slot.seat_next(Begins::WithPicture);
                 self.note(index, slot);
             }
             slot.set_live(MediaKind::Video, true);
@@ -223,22 +223,31 @@ impl Slots {
     }
 }
 
+/// What readers are told in the same breath as who it is: a reader quick enough to see a state between the two would
+/// show the name's card in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    WithPicture,
+    WithoutPicture,
+}
+
 fn author(occupant: &Occupant) -> Author {
     Author { peer: occupant.peer, screen: occupant.screen }
 }
 
 impl Slot {
-    fn seat_next(&mut self) {
+    fn seat_next(&mut self, begins: Begins) {
         if let Some((next, _)) = self.next.take() {
-            self.seat(Some(next));
+            self.seat(Some(next), begins);
         }
     }
 
-    fn seat(&mut self, occupant: Option<Occupant>) {
+    fn seat(&mut self, occupant: Option<Occupant>, begins: Begins) {
         if self.occupant.as_ref().map(author) != occupant.as_ref().map(author) {
             self.epoch = self.epoch.wrapping_add(1);
             (self.video_live, self.audio_live, self.video_unsupported) = (false, false, false);
         }
+        self.video_live |= begins == Begins::WithPicture;
         self.occupant = occupant;
         self.publish();
     }
@@ -276,3 +285,72 @@ impl Slot {
 const NEXT_WITHIN_NS: u64 = 1_200_000_000;
 /// As long as the engine keeps taking the whole picture of somebody who was on screen.
 const LINGER_NS: u64 = 4_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frame_ipc::{Event, Matrix, PixelFormat, Plane, Reader, Rotation, Subject};
+    use std::time::{Duration, Instant};
+    use uuid::Uuid;
+
+    fn someone(number: u128, name: &str) -> Occupant {
+        Occupant {
+            peer: PeerId(Uuid::from_u128(number)),
+            name: name.to_owned().try_into().unwrap(),
+            screen: false,
+        }
+    }
+
+    fn show_one_picture(slots: &Slots, of: &Occupant) {
+        let bytes = [90; 16 * 16];
+        let planes = [16, 8, 8].map(|stride| Plane { data: &bytes, stride });
+        let picture = VideoFrame {
+            format: PixelFormat::I420,
+            width: 16,
+            height: 16,
+            planes: &planes,
+            timestamp_ns: now_ns(),
+            arrival_ns: now_ns(),
+            full_range: false,
+            matrix: Matrix::Bt601,
+            rotation: Rotation::None,
+        };
+        slots.write_video(author(of), &picture, &AtomicBool::new(true));
+    }
+
+    /// Every state up to that of whom `last` names with a picture.
+    fn states_until(reader: &mut Reader, last: &str) -> Vec<SlotState> {
+        let patience = Instant::now() + Duration::from_secs(10);
+        let mut seen = Vec::new();
+        while Instant::now() < patience {
+            let Some(Event::State(state)) = reader.next(now_ns()).unwrap() else { continue };
+            seen.push(state);
+            if seen.last().is_some_and(|state| state.video_live && state.occupant.as_deref() == Some(last)) {
+                return seen;
+            }
+        }
+        panic!("{last} has no picture: {seen:?}");
+    }
+
+    #[test]
+    fn of_the_next_one_readers_hear_with_the_first_picture_and_not_a_moment_before() {
+        let folder = std::env::temp_dir().join(format!("greenroom-slots-{}", std::process::id()));
+        let path = folder.join("obs.sock");
+        let host = Host::bind(&path, 1).unwrap();
+        let slots = Slots::new(&host, 1);
+        let mut reader = Reader::connect(&path, Subject::slot(1)).unwrap();
+        let (ada, ben) = (someone(1, "Ada"), someone(2, "Ben"));
+        slots.bind(1, Some(ada.clone()));
+        show_one_picture(&slots, &ada);
+        states_until(&mut reader, "Ada");
+
+        slots.follow(1, Some(ben.clone()));
+        show_one_picture(&slots, &ada);
+        show_one_picture(&slots, &ben);
+        for state in states_until(&mut reader, "Ben") {
+            assert!(state.video_live, "between the two pictures there would be a card: {state:?}");
+        }
+        drop((slots, host));
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
