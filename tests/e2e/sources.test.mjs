@@ -38,6 +38,12 @@ after(async () => {
   await engine?.stop();
 }, { timeout: 40_000 });
 
+/** A source for the length of a test: what is shown is on air and decoded, which others look for. */
+async function addGuest(t, name, settings) {
+  const item = await obs.addGuest(name, settings);
+  t.after(() => obs.call('RemoveInput', { inputName: name }));
+  return item;
+}
 const click = (page, id) => page.locator(`[data-testid="${id}"]`).click();
 /** Only this guest makes any sound. */
 async function speaks(talker) {
@@ -54,9 +60,7 @@ const tallyIs = (page, state) => until(`the guest reads ${state}`, async () => (
 
 test('the active speaker: who speaks is shown, and nothing but guests on the way from one to the next', { timeout: 90_000 }, async t => {
   await speaks(ada);
-  const item = await obs.addGuest('Speaker', { show: 'speaker', sensitivity: 1, hold_ms: 1500 });
-  // What is shown here is on air and decoded: the other tests look for that.
-  t.after(() => obs.show(item, false));
+  await addGuest(t, 'Speaker', { show: 'speaker', sensitivity: 1, hold_ms: 1500 });
   await showsLive(obs, 'Speaker', ada);
   const cards = [];
   for (const talker of [ben, ada, ben]) {
@@ -75,9 +79,9 @@ test('the active speaker: who speaks is shown, and nothing but guests on the way
   await speaks(ada);
 });
 
-test('a shared screen has a source of its own, a tile on the others’ pages, and ends with the share', { timeout: 60_000 }, async () => {
+test('a shared screen has a source of its own, a tile on the others’ pages, and ends with the share', { timeout: 60_000 }, async t => {
   await adaPage.evaluate(shareADrawnScreen, SCREEN);
-  const item = await obs.addGuest('Screen', { show: 'screen', away: 'transparent', stand_in: 2 });
+  const item = await addGuest(t, 'Screen', { show: 'screen', away: 'transparent', stand_in: 2 });
   await showsLive(obs, 'Screen', ben);
   await click(adaPage, 'screen-toggle');
   await until('OBS shows the screen', async () => isColour((await lookAt(obs, 'Screen')).mean, SCREEN));
@@ -101,11 +105,10 @@ test('a shared screen has a source of its own, a tile on the others’ pages, an
   await showsLive(obs, 'Screen', ben, { within: 300 }).then(() => assert.fail('the camera is not the screen'), () => {});
   await click(adaPage, 'screen-toggle');
   await showsLive(obs, 'Screen', ben);
-  await obs.call('RemoveInput', { inputName: 'Screen' });
 });
 
-test('a guest by name is found in whichever slot, and in none', { timeout: 60_000 }, async () => {
-  await obs.addGuest('Pinned', { show: 'person', person: 'ben' });
+test('a guest by name is found in whichever slot, and in none', { timeout: 60_000 }, async t => {
+  await addGuest(t, 'Pinned', { show: 'person', person: 'ben' });
   await showsLive(obs, 'Pinned', ben);
   const { peerId } = await engine.peer(ROOM, 'Ben');
   for (const slot of [3, null, 2]) {
@@ -113,17 +116,15 @@ test('a guest by name is found in whichever slot, and in none', { timeout: 60_00
     await pause(300);
     await showsLive(obs, 'Pinned', ben, { since: Date.now() });
   }
-  await obs.call('RemoveInput', { inputName: 'Pinned' });
 });
 
-test('a stand-in is there while the first is away, and goes when they are back', { timeout: 60_000 }, async () => {
-  await obs.addGuest('Ada or Ben', { slot: 1, stand_in: 2, away: 'transparent' });
+test('a stand-in is there while the first is away, and goes when they are back', { timeout: 60_000 }, async t => {
+  await addGuest(t, 'Ada or Ben', { slot: 1, stand_in: 2, away: 'transparent' });
   await showsLive(obs, 'Ada or Ben', ada);
   await click(adaPage, 'camera-toggle');
   await showsLive(obs, 'Ada or Ben', ben);
   await click(adaPage, 'camera-toggle');
   await showsLive(obs, 'Ada or Ben', ada);
-  await obs.call('RemoveInput', { inputName: 'Ada or Ben' });
 });
 
 test('the sound of a guest is a source of its own, with its own tracks', { timeout: 30_000 }, async () => {
@@ -137,8 +138,8 @@ test('the sound of a guest is a source of its own, with its own tracks', { timeo
   await obs.call('RemoveInput', { inputName: 'Voice' });
 });
 
-test('the guest’s page tells what is on air, on preview, and off', { timeout: 60_000 }, async () => {
-  const { sceneItemId, sceneName } = await obs.addGuest('Ada', { slot: 1 });
+test('the guest’s page tells what is on air, on preview, and off', { timeout: 60_000 }, async t => {
+  const { sceneItemId, sceneName } = await addGuest(t, 'Ada', { slot: 1 });
   await tallyIs(adaPage, 'program');
   await tallyIs(benPage, 'off');
   await adaPage.screenshot({ path: artifact('sources-on-air.png') });
@@ -166,11 +167,10 @@ test('the guest’s page tells what is on air, on preview, and off', { timeout: 
   await obs.call('SetStudioModeEnabled', { studioModeEnabled: false });
   await obs.show({ sceneName, sceneItemId }, false);
   await tallyIs(adaPage, 'off');
-  await obs.call('RemoveInput', { inputName: 'Ada' });
 });
 
-test('what no scene shows is not decoded, and is live again at once', { timeout: 60_000 }, async () => {
-  const item = await obs.addGuest('Costs', { slot: 1 });
+test('what no scene shows is not decoded, and is live again at once', { timeout: 60_000 }, async t => {
+  const item = await addGuest(t, 'Costs', { slot: 1 });
   await showsLive(obs, 'Costs', ada);
   await obs.show(item, false);
   // A moment longer it is kept warm.
@@ -191,7 +191,6 @@ test('what no scene shows is not decoded, and is live again at once', { timeout:
   const after = await decoded();
   console.log(`# shown: ${after.pictures - before.pictures} pictures, ${(after.seconds - before.seconds).toFixed(3)} s of decoding`);
   assert.ok(after.pictures - before.pictures > 30 && after.seconds > before.seconds);
-  await obs.call('RemoveInput', { inputName: 'Costs' });
 });
 
 /** What the media worker has decoded so far; it tells once a second. */
