@@ -137,6 +137,12 @@ impl AbsSendTime {
         Self(((wrapped << 18) / 1_000_000_000) as u32 & 0x00ff_ffff)
     }
 
+    /// Nanoseconds from `earlier` to this one, in either direction: up to half the period.
+    pub fn since_ns(self, earlier: Self) -> i64 {
+        let ticks = (self.0.wrapping_sub(earlier.0) << 8) as i32 >> 8;
+        (i64::from(ticks) * 1_000_000_000) >> 18
+    }
+
     /// Nanoseconds within the 64 second period.
     pub fn to_ns(self) -> u64 {
         (u64::from(self.0 & 0x00ff_ffff) * 1_000_000_000) >> 18

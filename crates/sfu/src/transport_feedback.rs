@@ -1,39 +1,69 @@
 //! What we tell a sender of the arrival of its packets (transport-wide congestion control, receiving side).
 
+mod inherent;
+mod queueing;
+
+use inherent::InherentLoss;
+use queueing::Queueing;
+use rtp::ext::AbsSendTime;
 use rtp::rtcp::{Arrival, TransportFeedbackHeader, write_transport_feedback};
 use rtp::sequence::SequenceExtender;
+use std::collections::VecDeque;
 
 /// Arrivals since the last feedback, of all streams of one transport.
 #[derive(Debug)]
 pub struct ArrivalLog {
     extender: SequenceExtender,
-    arrivals: Vec<Arrival>,
-    /// Already told; named again as the first of the next message, so that a gap between two messages is told, too.
-    last_told: Option<Arrival>,
+    queueing: Queueing,
+    inherent: InherentLoss,
+    /// In the order of arrival.
+    fresh: Vec<Noted>,
+    /// The last one that is no longer fresh.
+    last: Option<Noted>,
+    /// What is to be told, by number. The first was told if [`ArrivalLog::first_is_told`]: it is named again in the next
+    /// message, so that a gap between two messages is told, too.
+    outgoing: Vec<Arrival>,
+    first_is_told: bool,
+    /// Those of them that begin a message, because of what is missing before them nothing is to be told.
+    begin_anew: VecDeque<u64>,
     feedback_count: u8,
     media_ssrc: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    arrival: Arrival,
+    /// Whether it waited in a queue; `None`: its sender does not say when it left.
+    waited: Option<bool>,
 }
 
 impl ArrivalLog {
     pub fn new() -> Self {
         Self {
             extender: SequenceExtender::new(),
-            arrivals: Vec::with_capacity(MAX_ARRIVALS),
-            last_told: None,
+            queueing: Queueing::default(),
+            inherent: InherentLoss::default(),
+            fresh: Vec::with_capacity(MAX_ARRIVALS),
+            last: None,
+            outgoing: Vec::with_capacity(MAX_ARRIVALS),
+            first_is_told: false,
+            begin_anew: VecDeque::new(),
             feedback_count: 0,
             media_ssrc: 0,
         }
     }
 
-    /// When the log is full the arrival is forgotten: the sender takes it for lost and slows down.
-    pub fn note(&mut self, sequence: u16, arrival_ns: u64, media_ssrc: u32) {
+    /// When the log is full the arrival is forgotten, as if it were lost. `sent`: where the sender says it; without, every
+    /// loss is told.
+    pub fn note(&mut self, sequence: u16, arrival_ns: u64, sent: Option<AbsSendTime>, media_ssrc: u32) {
         let sequence = self.extender.extend(sequence);
-        let is_late = self.last_told.is_some_and(|told| sequence <= told.sequence);
-        if is_late || self.arrivals.len() >= MAX_ARRIVALS {
+        let is_late = self.last.is_some_and(|last| sequence <= last.arrival.sequence);
+        if is_late || self.fresh.len() >= MAX_ARRIVALS {
             return;
         }
+        let waited = sent.map(|sent| self.queueing.note(arrival_ns, sent) > WAIT_NS);
         self.media_ssrc = media_ssrc;
-        self.arrivals.push(Arrival { sequence, arrival_ns });
+        self.fresh.push(Noted { arrival: Arrival { sequence, arrival_ns }, waited });
     }
 
     /// Fetches what noting an arrival touches.
@@ -42,23 +72,24 @@ impl ArrivalLog {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.arrivals.is_empty()
+        self.fresh.is_empty()
     }
 
     /// Whether so much has gathered that feedback should not wait.
     pub fn is_filling(&self) -> bool {
-        self.arrivals.len() >= MAX_ARRIVALS / 2
+        self.fresh.len() >= MAX_ARRIVALS / 2
     }
 
     /// Writes one message into `out`; false when nothing is left to tell.
     pub fn write(&mut self, out: &mut Vec<u8>, sender_ssrc: u32) -> bool {
-        if self.arrivals.is_empty() {
-            return false;
-        }
-        self.arrivals.sort_unstable_by_key(|a| a.sequence);
-        self.arrivals.dedup_by_key(|a| a.sequence);
-        if let Some(told) = self.last_told {
-            self.arrivals.insert(0, told);
+        self.sort_in();
+        let mut end = self.first_part();
+        while end <= usize::from(self.first_is_told) {
+            if end == self.outgoing.len() {
+                return false;
+            }
+            self.drop_first_part(end);
+            end = self.first_part();
         }
         let header = TransportFeedbackHeader {
             sender_ssrc,
@@ -66,26 +97,57 @@ impl ArrivalLog {
             feedback_count: self.feedback_count,
         };
         let start = out.len();
-        let mut written = write_transport_feedback(out, &header, &self.arrivals, MAX_MESSAGE);
-        if written <= usize::from(self.last_told.is_some()) {
+        let mut written = write_transport_feedback(out, &header, &self.outgoing[..end], MAX_MESSAGE);
+        if written <= usize::from(self.first_is_told) {
             // Only what was told already fits before a silence of seconds: begin anew after it.
             out.truncate(start);
-            self.arrivals.remove(0);
-            written = match self.last_told.take() {
-                Some(_) => write_transport_feedback(out, &header, &self.arrivals, MAX_MESSAGE),
-                None => 0,
-            };
+            self.outgoing.remove(0);
+            end -= 1;
+            written = write_transport_feedback(out, &header, &self.outgoing[..end], MAX_MESSAGE);
         }
         self.feedback_count = self.feedback_count.wrapping_add(1);
-        self.last_told = written.checked_sub(1).and_then(|last| self.arrivals.get(last)).copied();
-        self.arrivals.drain(..written);
+        self.outgoing.drain(..written.saturating_sub(1));
+        self.first_is_told = true;
         true
+    }
+
+    /// How many of the outgoing arrivals a message may name.
+    fn first_part(&self) -> usize {
+        let begins = self.begin_anew.front();
+        begins
+            .map_or(self.outgoing.len(), |begins| self.outgoing.partition_point(|one| one.sequence < *begins))
+    }
+
+    fn drop_first_part(&mut self, end: usize) {
+        self.outgoing.drain(..end);
+        self.begin_anew.pop_front();
+        self.first_is_told = false;
+    }
+
+    /// Puts what is fresh in order, and decides what is told of the gaps.
+    fn sort_in(&mut self) {
+        self.fresh.sort_unstable_by_key(|noted| noted.arrival.sequence);
+        self.fresh.dedup_by_key(|noted| noted.arrival.sequence);
+        for noted in self.fresh.drain(..) {
+            if let Some(last) = self.last.replace(noted) {
+                let missing = noted.arrival.sequence - last.arrival.sequence - 1;
+                if let (Some(one), Some(other)) = (last.waited, noted.waited) {
+                    self.inherent.note(noted.arrival.arrival_ns, missing, one || other);
+                    if missing > 0 && self.inherent.is_own() {
+                        self.begin_anew.push_back(noted.arrival.sequence);
+                    }
+                }
+            }
+            self.outgoing.push(noted.arrival);
+        }
     }
 }
 
 /// 100 ms of 25 Mbit/s.
 const MAX_ARRIVALS: usize = 512;
-const MAX_MESSAGE: usize = 1_000;
+pub const MAX_MESSAGE: usize = 1_000;
+/// More than a picture's packets wait for each other on a path of some megabits a second.
+const WAIT_NS: u64 = 50_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -108,14 +170,14 @@ mod tests {
         let mut log = ArrivalLog::new();
         let ms = 1_000_000;
         for n in [65_534u16, 0, 65_535] {
-            log.note(n, 1_000 * ms, 1);
+            log.note(n, 1_000 * ms, None, 1);
         }
         let mut out = Vec::new();
         assert!(log.write(&mut out, 9));
         assert_eq!(statuses(&out), [(65_534, true), (65_535, true), (0, true)]);
         assert!(!log.write(&mut out, 9));
         for n in [3u16, 5] {
-            log.note(n, 1_050 * ms, 1);
+            log.note(n, 1_050 * ms, None, 1);
         }
         out.clear();
         assert!(log.write(&mut out, 9));
@@ -126,10 +188,10 @@ mod tests {
     fn a_long_silence_starts_anew() {
         let mut log = ArrivalLog::new();
         let s = 1_000_000_000;
-        log.note(1, s, 1);
+        log.note(1, s, None, 1);
         let mut out = Vec::new();
         assert!(log.write(&mut out, 9));
-        log.note(2, 60 * s, 1);
+        log.note(2, 60 * s, None, 1);
         out.clear();
         while log.write(&mut out, 9) {}
         assert_eq!(statuses(&out), [(2, true)]);

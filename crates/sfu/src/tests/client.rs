@@ -259,7 +259,7 @@ impl Client {
         {
             // A clock of its own.
             let at = 77_000_000_000 + now.saturating_duration_since(self.born).as_nanos() as u64;
-            log.note(number, at, packet.ssrc());
+            log.note(number, at, None, packet.ssrc());
         }
         if datagram[0] & 0x20 != 0 && packet.payload().is_empty() {
             self.padding += 1;

@@ -5,7 +5,7 @@ use crate::ortc::Extension;
 use crate::ortc::codec::Codec;
 use crate::producer::Producer;
 use crate::transport::{MAX_SOURCES, Security, Source};
-use rtp::ext::{stream_name, transport_sequence};
+use rtp::ext::{AbsSendTime, stream_name, transport_sequence};
 use rtp::packet::{Packet, set_payload_type, set_sequence_number, set_ssrc};
 use std::time::Instant;
 
@@ -72,13 +72,15 @@ impl Worker {
         };
         let (ssrc, header_len) = (header.ssrc(), header.header_len());
         let feedback = transport.arrivals.as_mut().and_then(|log| {
-            let id = self.producers[source.producer].agreed.extensions.get(Extension::TransportCc)?;
-            Some((log, transport_sequence(header.extension(id)?)?))
+            let extensions = &self.producers[source.producer].agreed.extensions;
+            let value = |extension| header.extension(extensions.get(extension)?);
+            let sent = value(Extension::AbsSendTime).and_then(AbsSendTime::parse);
+            Some((log, transport_sequence(value(Extension::TransportCc)?)?, sent))
         });
         // Extended numbers begin at 65,536, the roll-over counter at 0.
         let len = keys.inbound.unprotect_rtp(datagram, header_len, sequence.checked_sub(65_536)?).ok()?;
-        if let Some((log, number)) = feedback {
-            log.note(number, self.clock.elapsed(now).as_nanos() as u64, ssrc);
+        if let Some((log, number, sent)) = feedback {
+            log.note(number, self.clock.elapsed(now).as_nanos() as u64, sent, ssrc);
         }
         if known.is_none() {
             // Authentic: what its extensions say is the client's word.

@@ -3,6 +3,7 @@
 use super::{TapSink, Worker, mark_dirty};
 use crate::clock::{Millis, to_fixed_point};
 use crate::transport::Security;
+use crate::transport_feedback;
 use crate::xr;
 use rtp::rtcp::{
     FirEntry, ReportBlock, Rtcp, SenderInfo, SenderReport, parse, write_fir, write_nack, write_pli,
@@ -245,8 +246,11 @@ impl Worker {
         let mut compound = std::mem::take(&mut self.compound);
         if transport.may_send() {
             while log.write(&mut compound, transport.rtcp_ssrc) {
-                push_compound(transport, &mut compound, ms);
+                if compound.len() > COMPOUND_FULL_OF_ARRIVALS {
+                    push_compound(transport, &mut compound, ms);
+                }
             }
+            push_compound(transport, &mut compound, ms);
             mark_dirty(&mut self.dirty, transport, key);
         }
         transport.arrivals = Some(log);
@@ -359,6 +363,8 @@ fn push_compound(transport: &mut crate::transport::Transport, compound: &mut Vec
 
 /// Leaves room for the longest single packet within 1,200 octets.
 const COMPOUND_FULL: usize = 700;
+/// The same before a message of arrivals, of which there are several where some are not told.
+const COMPOUND_FULL_OF_ARRIVALS: usize = 1_200 - transport_feedback::MAX_MESSAGE;
 const MAX_BLOCKS: usize = 31;
 const OWN_CNAME: &[u8] = b"greenroom";
 /// In one packet; a page of a storm is answered, the rest is not.

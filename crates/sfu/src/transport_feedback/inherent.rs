@@ -1,0 +1,150 @@
+//! Loss that is the path's own, and that a sender need not be told of.
+//!
+//! A sender slows down for what is lost: right where it sends too much, in vain on a radio that loses a part of whatever it
+//! is sent. Browsers tell the two apart slowly or not at all: one that was held at 1 Mbit/s by a path that loses 3 %, too,
+//! tries no more for up to a minute once the bottleneck has gone. Here both signs of congestion are seen: before loss by
+//! congestion packets wait, and it follows the rate. What is lost between two packets that did not wait is the path's own
+//! unless distinctly more is lost than was at lower rates: a policer drops without any queue.
+
+/// Of one transport.
+#[derive(Debug)]
+pub(super) struct InherentLoss {
+    interval: Interval,
+    /// Of the last packets that did not wait, and of the very last of all.
+    calm: Share,
+    all: Share,
+    /// What became at each rate of those that did not wait; the older the less it counts.
+    by_rate: [Share; RATES],
+    /// How long distinctly more has been lost than at lower rates, waiting or not; in seconds.
+    excess_s: f32,
+    is_own: bool,
+}
+
+/// Since it began, at the arrival of a packet.
+#[derive(Debug, Default)]
+struct Interval {
+    began_ns: u64,
+    all: Share,
+    calm: Share,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    packets: f32,
+    lost: f32,
+}
+
+impl Share {
+    fn fraction(self) -> f32 {
+        self.lost / self.packets.max(1.0)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.lost += other.lost;
+    }
+
+    fn fade(&mut self, by: f32) {
+        self.packets *= by;
+        self.lost *= by;
+    }
+
+    /// The same of the last packets only, the older the less it counts.
+    fn follow(&mut self, other: Self, packets: f32) {
+        self.add(other);
+        self.fade(packets / self.packets.max(packets));
+    }
+}
+
+impl Default for InherentLoss {
+    fn default() -> Self {
+        let none = Share::default();
+        Self {
+            interval: Interval::default(),
+            calm: none,
+            all: none,
+            by_rate: [none; RATES],
+            excess_s: 0.0,
+            is_own: true,
+        }
+    }
+}
+
+impl InherentLoss {
+    /// Whether what is lost now is the path's own, or tells the sender nothing that queues do not.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// A packet arrived, and before it `missing` did not.
+    pub fn note(&mut self, now_ns: u64, missing: u64, waited: bool) {
+        let interval = &mut self.interval;
+        let share = Share { packets: missing as f32 + 1.0, lost: missing as f32 };
+        interval.all.add(share);
+        if !waited {
+            interval.calm.add(share);
+        }
+        let lasted_ns = now_ns.saturating_sub(interval.began_ns);
+        if lasted_ns >= INTERVAL_NS {
+            let interval = std::mem::take(interval);
+            self.interval.began_ns = now_ns;
+            if lasted_ns < SILENCE_NS {
+                self.judge(&interval, lasted_ns as f32 / 1e9);
+            }
+        }
+    }
+
+    fn judge(&mut self, interval: &Interval, seconds: f32) {
+        let fading = 0.5f32.powf(seconds / HALF_LIFE_S);
+        self.by_rate.iter_mut().for_each(|share| share.fade(fading));
+        // In steps of a quarter of an octave.
+        let rate = (4.0 * (interval.all.packets / seconds).log2()) as usize;
+        let rate = rate.min(RATES - 1);
+        self.by_rate[rate].add(interval.calm);
+        self.calm.follow(interval.calm, RECENT_CALM);
+        self.all.follow(interval.all, RECENT_ALL);
+
+        let limit = self.limit(rate);
+        let excess = self.all.fraction() > limit;
+        self.excess_s = if excess { self.excess_s + seconds } else { 0.0 };
+        let follows_rate = self.calm.packets >= FIRST && self.calm.fraction() > limit;
+        let is_own = !follows_rate && self.excess_s < PATIENCE_S;
+        if is_own != self.is_own {
+            self.is_own = is_own;
+            let (calm, all) = (self.calm.fraction(), self.all.fraction());
+            tracing::debug!(is_own, calm, all, limit, "loss is judged");
+        }
+    }
+
+    /// What may be lost at that rate if it is the path's own, from what is known of lower ones.
+    fn limit(&self, rate: usize) -> f32 {
+        let mut lower = Share::default();
+        self.by_rate[..rate].iter().for_each(|share| lower.add(*share));
+        if lower.packets < ENOUGH {
+            return MOST;
+        }
+        // Two standard deviations.
+        let doubt = 2.0 * (lower.fraction().max(LEAST) / lower.packets).sqrt();
+        (MORE * (lower.fraction() + doubt) + MARGIN).min(MOST)
+    }
+}
+
+const INTERVAL_NS: u64 = 250_000_000;
+/// The rate before and after it may have nothing in common.
+const SILENCE_NS: u64 = 2_000_000_000;
+/// Up to 10,000 packets a second.
+const RATES: usize = 54;
+const HALF_LIFE_S: f32 = 15.0;
+/// Packets; two seconds of a poor path.
+const RECENT_CALM: f32 = 300.0;
+const RECENT_ALL: f32 = 100.0;
+const FIRST: f32 = 50.0;
+/// Packets at lower rates that say something.
+const ENOUGH: f32 = 300.0;
+/// Where a path loses more it is not worth while to send as much as it carries.
+const MOST: f32 = 0.2;
+const LEAST: f32 = 0.01;
+const MORE: f32 = 1.5;
+const MARGIN: f32 = 0.02;
+/// A sender that heeds queues has drained one by then that filled when the path became slower.
+const PATIENCE_S: f32 = 3.0;
