@@ -19,7 +19,11 @@ const ROOM = 'impaired';
 const LOSSES = list('GREENROOM_BENCH_LOSSES', [0, 1, 3, 5, 10]);
 const DELAYS = list('GREENROOM_BENCH_DELAYS', [20, 50, 100]);
 const DIRECTIONS = process.env.GREENROOM_BENCH_DIRECTIONS?.split(',') ?? ['down', 'up', 'page'];
+/** Who is on our page. */
+const GRACE = 'Grace';
 const CAP_KBIT = 1000;
+/** How long packets wait at the cap before they are dropped, ms; a few are a policer. */
+const QUEUE_MS = Number(process.env.GREENROOM_BENCH_QUEUE ?? 300);
 /** What Chromium must believe the path carries before it sends the largest of `ENCODINGS` beside the others. */
 const ENOUGH = 1_400_000;
 const SETTLE_MS = 12_000;
@@ -83,7 +87,7 @@ async function throughUs(from, to) {
 
 async function guestOnOurPage() {
   const { url } = await engine.invite(ROOM);
-  const guest = { ...ADA, name: 'Grace', ownCamera: true };
+  const guest = { ...ADA, name: GRACE, ownCamera: true };
   const page = await joinAsGuest(far, { url: url.replace(engine.url, shared.url) }, guest);
   await engine.admit(ROOM, guest.name);
   await isLive(page);
@@ -91,7 +95,8 @@ async function guestOnOurPage() {
 }
 
 async function fromOurPage(from, to) {
-  const offered = () => to.evaluate(() => window.client.noticesOf('new-producer').findLast(({ kind }) => kind === 'video'));
+  const { peerId } = await engine.peer(ROOM, GRACE);
+  const offered = () => to.evaluate(wanted => window.client.noticesOf('new-producer').find(({ kind, peerId }) => kind === 'video' && peerId === wanted), peerId);
   const { producerId } = await until('their camera is offered', offered);
   const consumer = await call(to, 'consume', producerId);
   const close = async () => {
@@ -109,7 +114,7 @@ async function direct(from, to) {
 
 /** One cell of the table: capped for a while, then free until the full picture is back. */
 async function round({ from, to, stream, impairment }) {
-  await link.set('both', { ...impairment, rate: CAP_KBIT, queue: 300 });
+  await link.set('both', { ...impairment, rate: CAP_KBIT, queue: QUEUE_MS });
   await pause(SETTLE_MS);
   const before = await framesEncoded(from);
   await call(to, 'watch', stream.id);

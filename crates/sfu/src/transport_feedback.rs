@@ -1,4 +1,8 @@
 //! What we tell a sender of the arrival of its packets (transport-wide congestion control, receiving side).
+//!
+//! A message names a run of numbers and says of each whether it arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
+//! Of loss that is the path's own ([`inherent`]) the sender is not told: one message ends before it and the next begins behind.
+//! Saying that it arrived would be worse than untrue: browsers keep what they sent, to send it again, until it is named so.
 
 mod inherent;
 mod queueing;
@@ -15,7 +19,8 @@ use std::collections::VecDeque;
 pub struct ArrivalLog {
     extender: SequenceExtender,
     queueing: Queueing,
-    inherent: InherentLoss,
+    /// Elsewhere in memory: for each packet only the rest is touched.
+    inherent: Box<InherentLoss>,
     /// In the order of arrival.
     fresh: Vec<Noted>,
     /// The last one that is no longer fresh.
@@ -42,10 +47,10 @@ impl ArrivalLog {
         Self {
             extender: SequenceExtender::new(),
             queueing: Queueing::default(),
-            inherent: InherentLoss::default(),
+            inherent: Box::default(),
             fresh: Vec::with_capacity(MAX_ARRIVALS),
             last: None,
-            outgoing: Vec::with_capacity(MAX_ARRIVALS),
+            outgoing: Vec::with_capacity(MAX_ARRIVALS / 4),
             first_is_told: false,
             begin_anew: VecDeque::new(),
             feedback_count: 0,
@@ -182,6 +187,62 @@ mod tests {
         out.clear();
         assert!(log.write(&mut out, 9));
         assert_eq!(statuses(&out), [(0, true), (1, false), (2, false), (3, true), (4, false), (5, true)]);
+    }
+
+    /// At 1 ms for each number, on a path of 30 ms.
+    fn note_sent(log: &mut ArrivalLog, numbers: impl IntoIterator<Item = u16>) {
+        for n in numbers {
+            let sent_ns = 1_000_000_000 + u64::from(n) * 1_000_000;
+            log.note(n, sent_ns + 30_000_000, Some(AbsSendTime::from_ns(sent_ns)), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_the_paths_own_is_not_named_and_all_that_came_is() {
+        let mut log = ArrivalLog::new();
+        let mut out = Vec::new();
+        let gaps = [4, 9, 10, 11, 20, 40, 41];
+        for part in [1..4, 5..20, 21..60u16] {
+            note_sent(&mut log, part.filter(|n| !gaps.contains(n)));
+            while log.write(&mut out, 9) {}
+        }
+        let told = statuses(&out);
+        assert!(told.iter().all(|(_, arrived)| *arrived), "{told:?}");
+        let mut named: Vec<_> = told.into_iter().map(|(n, _)| n).collect();
+        named.dedup();
+        assert!(named.iter().copied().eq((1..60).filter(|n| !gaps.contains(n))), "{named:?}");
+    }
+
+    #[test]
+    fn what_follows_the_rate_is_named_again() {
+        let mut log = ArrivalLog::new();
+        let mut out = Vec::new();
+        // Every other packet, for three seconds.
+        for part in 0..60u16 {
+            note_sent(&mut log, (part * 50..part * 50 + 50).filter(|n| n % 2 == 0));
+            out.clear();
+            while log.write(&mut out, 9) {}
+        }
+        assert_eq!(statuses(&out).iter().filter(|(_, arrived)| !arrived).count(), 25);
+    }
+
+    #[test]
+    fn whatever_a_sender_numbers_messages_come_to_an_end_and_little_is_kept() {
+        let mut log = ArrivalLog::new();
+        let mut out = Vec::new();
+        let mut dice = 1u64;
+        for _ in 0..200 {
+            for _ in 0..1_000 {
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (n, at) = ((dice >> 40) as u16, dice >> 24);
+                log.note(n, at, (dice & 3 != 0).then_some(AbsSendTime((dice >> 8) as u32 & 0xff_ffff)), 1);
+            }
+            out.clear();
+            while log.write(&mut out, 9) {
+                assert!(out.len() < 1_000_000);
+            }
+            assert!(log.fresh.is_empty() && log.outgoing.len() <= 1 && log.begin_anew.is_empty());
+        }
     }
 
     #[test]

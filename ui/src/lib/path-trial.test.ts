@@ -46,7 +46,7 @@ it('an estimate is that of the path in use', () => {
 it('while the estimate is less than the pictures could use, each trial offers a little more', async () => {
   const { told, connection, pictures } = browser(1_000_000);
   const trial = new PathTrial(connection, () => [pictures]);
-  await vi.advanceTimersByTimeAsync(8_500);
+  await vi.advanceTimersByTimeAsync(4_500);
   expect(told.map(sdp => /b=AS:(\d+)/.exec(sdp)?.[1])).toEqual(['3450', '3451']);
   trial.stop();
   await vi.advanceTimersByTimeAsync(10_000);
@@ -68,7 +68,7 @@ it('a browser that cannot is left in peace until the next time', async () => {
   const { connection, pictures } = browser(1_000_000);
   const refuse = vi.fn(async () => Promise.reject(new Error('closed')));
   const trial = new PathTrial(connection, () => [{ ...pictures, setRtpEncodingParameters: refuse }]);
-  await vi.advanceTimersByTimeAsync(8_500);
+  await vi.advanceTimersByTimeAsync(4_500);
   expect(refuse).toHaveBeenCalledTimes(2);
   trial.stop();
 });

@@ -105,7 +105,9 @@ impl InherentLoss {
         self.all.follow(interval.all, RECENT_ALL);
 
         let limit = self.limit(rate);
-        let excess = self.all.fraction() > limit;
+        // Where all of them wait little is known of the path's own.
+        let queue_limit = if interval.calm.packets > 0.0 { limit } else { limit.min(MOST_WAITING) };
+        let excess = self.all.fraction() > queue_limit;
         self.excess_s = if excess { self.excess_s + seconds } else { 0.0 };
         let follows_rate = self.calm.packets >= FIRST && self.calm.fraction() > limit;
         let is_own = !follows_rate && self.excess_s < PATIENCE_S;
@@ -143,8 +145,114 @@ const FIRST: f32 = 50.0;
 const ENOUGH: f32 = 300.0;
 /// Where a path loses more it is not worth while to send as much as it carries.
 const MOST: f32 = 0.2;
+/// Above it a sender is to slow down in any case (draft-ietf-rmcat-gcc-02 §6).
+const MOST_WAITING: f32 = 0.1;
 const LEAST: f32 = 0.01;
 const MORE: f32 = 1.5;
 const MARGIN: f32 = 0.02;
 /// A sender that heeds queues has drained one by then that filled when the path became slower.
 const PATIENCE_S: f32 = 3.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender on a path, whose losses are dice.
+    struct Story {
+        loss: InherentLoss,
+        now_ns: u64,
+        dice: u64,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            Self { loss: InherentLoss::default(), now_ns: 1_000_000_000_000, dice: 1 }
+        }
+
+        fn is_lost(&mut self, share: f64) -> bool {
+            self.dice =
+                self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((self.dice >> 33) as f64 / (1u64 << 31) as f64) < share
+        }
+
+        /// For how many seconds of these loss was taken for the path's own.
+        fn own_for(&mut self, seconds: u64, rate: u64, lost: f64, waited: bool) -> f64 {
+            let (mut missing, mut own) = (0, 0);
+            for _ in 0..seconds * rate {
+                self.now_ns += 1_000_000_000 / rate;
+                if self.is_lost(lost) {
+                    missing += 1;
+                } else {
+                    self.loss.note(self.now_ns, missing, waited);
+                    missing = 0;
+                }
+                own += u64::from(self.loss.is_own());
+            }
+            own as f64 / rate as f64
+        }
+    }
+
+    #[test]
+    fn a_radio_that_loses_a_part_of_whatever_it_is_sent_is_not_held_against_the_sender() {
+        for lost in [0.0, 0.01, 0.03, 0.05, 0.10] {
+            let mut story = Story::new();
+            for rate in [100, 90, 250, 400, 120] {
+                assert_eq!(story.own_for(30, rate, lost, false), 30.0, "{lost} at {rate} packets a second");
+            }
+        }
+    }
+
+    #[test]
+    fn a_policer_is_told_within_a_second_and_less_is_taken_for_own_again() {
+        for own in [0.0, 0.03, 0.05] {
+            let mut story = Story::new();
+            story.own_for(10, 90, own, false);
+            // All beyond 100 packets a second is lost, without any queue.
+            for _ in 0..5 {
+                let untold = story.own_for(5, 170, own + (1.0 - own) * (1.0 - 100.0 / 170.0), false);
+                assert!(untold < 1.0, "{own}: {untold} s");
+                let told = 10.0 - story.own_for(10, 90, own, false);
+                assert!(told < 8.0, "{own}: {told} s");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sender_that_climbs_slowly_is_told_before_a_policer_takes_a_seventh() {
+        let mut story = Story::new();
+        story.own_for(10, 90, 0.0, false);
+        let mut rate = 90.0f64;
+        while story.loss.is_own() {
+            rate *= 1.08;
+            story.own_for(1, rate as u64, (1.0 - 100.0 / rate).max(0.0), false);
+            assert!(rate < 117.0);
+        }
+    }
+
+    #[test]
+    fn a_queue_that_overflows_when_the_path_becomes_slower_is_the_senders_to_see() {
+        for own in [0.0, 0.03, 0.10] {
+            let mut story = Story::new();
+            story.own_for(10, 250, own, false);
+            assert_eq!(story.own_for(2, 240, 0.4, true), 2.0, "{own}");
+            assert_eq!(story.own_for(20, 110, own, false), 20.0, "{own}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_stays_full_is_told() {
+        let mut story = Story::new();
+        story.own_for(10, 90, 0.0, false);
+        let untold = story.own_for(20, 130, 1.0 - 100.0 / 130.0, true);
+        assert!(untold < 5.0, "{untold} s");
+        // Also one of which nothing else is known.
+        let untold = Story::new().own_for(20, 120, 1.0 - 100.0 / 120.0, true);
+        assert!(untold < 5.0, "{untold} s");
+    }
+
+    #[test]
+    fn a_path_that_loses_most_is_told_whatever_is_known_of_it() {
+        let untold = Story::new().own_for(10, 100, 0.5, false);
+        assert!(untold < 1.5, "{untold} s");
+    }
+}
