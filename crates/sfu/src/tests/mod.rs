@@ -265,6 +265,7 @@ impl World {
 pub const MID_ID: u8 = 4;
 pub const LEVEL_ID: u8 = 1;
 pub const ORIENTATION_ID: u8 = 13;
+pub const ABS_SEND_TIME_ID: u8 = 2;
 pub const TRANSPORT_CC_ID: u8 = 3;
 /// The router's number of it, which consumers get.
 pub const CONSUMED_TRANSPORT_CC_ID: u8 = 5;
@@ -274,7 +275,7 @@ pub const REPAIRED_RID_ID: u8 = 11;
 fn extensions() -> serde_json::Value {
     json!([
         { "uri": rtp::ext::MID, "id": MID_ID },
-        { "uri": rtp::ext::ABS_SEND_TIME, "id": 2 },
+        { "uri": rtp::ext::ABS_SEND_TIME, "id": ABS_SEND_TIME_ID },
         { "uri": rtp::ext::TRANSPORT_CC, "id": TRANSPORT_CC_ID },
         { "uri": rtp::ext::RTP_STREAM_ID, "id": RID_ID },
         { "uri": rtp::ext::REPAIRED_RTP_STREAM_ID, "id": REPAIRED_RID_ID },

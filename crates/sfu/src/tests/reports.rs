@@ -1,8 +1,10 @@
 //! What RTCP tells each side.
 
-use super::client::Outgoing;
+use super::client::{Client, Outgoing};
 use super::*;
+use rtp::ext::AbsSendTime;
 use rtp::rtcp::{self, Rtcp, SenderInfo};
+use std::collections::BTreeMap;
 
 fn audio(sequence: u64, timestamp: u32, transport_sequence: u16) -> Outgoing {
     Outgoing {
@@ -101,6 +103,39 @@ fn round_trip_loss_and_jitter_of_a_receiver_are_known_from_its_reports() {
     assert_eq!(world.worker.quality(world.now, &[]).score, 0);
 }
 
+/// What a client heard of its packets: whether each arrived.
+fn told_to(client: &Client) -> BTreeMap<u16, bool> {
+    let messages = client.rtcp_of(|p| match p {
+        Rtcp::TransportFeedback(f) => {
+            Some(f.packets().map(|p| (p.sequence, p.arrival_us.is_some())).collect::<Vec<_>>())
+        }
+        _ => None,
+    });
+    messages.concat().into_iter().collect()
+}
+
+#[test]
+fn a_sender_that_says_when_packets_left_hears_nothing_of_a_few_that_are_lost() {
+    let mut world = World::new();
+    let sender = world.sender();
+    let receiver = world.receiver();
+    let producer = world.produce(sender, MediaKind::Audio, opus());
+    world.consume(receiver, producer);
+    for n in 1..200u16 {
+        if n % 40 != 0 {
+            let mut packet = audio(n.into(), 960 * u32::from(n), n);
+            let sent = AbsSendTime::from_ns(u64::from(n) * 20_000_000);
+            packet.extensions.push((ABS_SEND_TIME_ID, sent.to_bytes().to_vec()));
+            world.send_rtp(sender, &packet);
+        }
+        world.pass_ms(20);
+    }
+    world.pass_ms(1_200);
+    let told = told_to(&world.clients[sender]);
+    let arrived: Vec<_> = (1..200).filter(|n| n % 40 != 0).map(|n| (n, true)).collect();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), arrived);
+}
+
 #[test]
 fn senders_get_reports_limits_and_arrival_times() {
     let mut world = World::new();
@@ -123,17 +158,7 @@ fn senders_get_reports_limits_and_arrival_times() {
     assert_eq!((last.ssrc, last.cumulative_lost, last.highest_sequence), (AUDIO_SSRC, 2, 6));
     let limits = client.rtcp_of(|p| if let Rtcp::Remb(r) = p { Some(r.bitrate_bps) } else { None });
     assert!(limits.iter().all(|l| (1_990_000..=2_000_000).contains(l)) && !limits.is_empty(), "{limits:?}");
-    let told: std::collections::BTreeMap<u16, bool> = client
-        .rtcp_of(|p| match p {
-            Rtcp::TransportFeedback(f) => {
-                Some(f.packets().map(|p| (p.sequence, p.arrival_us.is_some())).collect::<Vec<_>>())
-            }
-            _ => None,
-        })
-        .concat()
-        .into_iter()
-        .collect();
-    let told: Vec<_> = told.into_iter().collect();
+    let told: Vec<_> = told_to(client).into_iter().collect();
     assert_eq!(told, [(1, true), (2, true), (3, false), (4, false), (5, true), (6, true)]);
 }
 
