@@ -72,8 +72,8 @@ function wanted({ rtpSender }: Pictures): number {
   return (rtpSender?.getParameters().encodings ?? []).reduce((sum, { active, maxBitrate }) => sum + (active === false ? 0 : (maxBitrate ?? 0)), 0);
 }
 
-/** Where a path loses a tenth of all packets, four of ten trials come to nothing: five fit into the ten seconds in which
- * people expect their picture back. */
+/** Where a path loses many packets a trial may come to nothing: five fit into the ten seconds in which people expect their
+ * picture back. */
 const EVERY_MS = 2_000;
 /** What is said limits everything that is sent: sound and repeats need their part. Much more would only make trials larger. */
 const ROOM = 1.15;

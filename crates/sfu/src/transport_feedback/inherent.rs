@@ -2,9 +2,10 @@
 //!
 //! A sender slows down for what is lost: right where it sends too much, in vain on a radio that loses a part of whatever it
 //! is sent. Browsers tell the two apart slowly or not at all: one that was held at 1 Mbit/s by a path that loses 3 %, too,
-//! tries no more for up to a minute once the bottleneck has gone. Here both signs of congestion are seen: before loss by
-//! congestion packets wait, and it follows the rate. What is lost between two packets that did not wait is the path's own
-//! unless distinctly more is lost than was at lower rates: a policer drops without any queue.
+//! tries no more for ten seconds and longer once the bottleneck has gone. Here both signs of congestion are seen: packets wait, and
+//! loss follows the rate. Where they wait, the sender learns of congestion from their delay; it is told of loss as well only
+//! if that goes on for seconds, as with a queue that stays full. Where they do not wait, what is lost is the path's own unless
+//! distinctly more is lost than was at lower rates, as with a policer, which drops without any queue.
 
 /// Of one transport.
 #[derive(Debug)]
